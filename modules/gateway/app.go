@@ -1,0 +1,150 @@
+// Package gateway lends the node, the gateway's entities compiled for the data
+// path, to the apps that serve with it.
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/node"
+	"github.com/portcullis-gateway/portcullis/modules/store"
+)
+
+func init() { caddy.RegisterModule(new(App)) }
+
+// App is the gateway's node: where its entities are kept, and what holds for
+// every door through which requests come.
+//
+// The doors are apps of their own: `gateway_proxy`, `gateway_admin` and
+// `gateway_status` open listeners, `http.handlers.gateway` stands in any site.
+// All of them borrow this node. Entities (services, routes and so on) are not
+// part of Caddy's configuration: the store holds them and the Admin API
+// changes them, without a reload.
+type App struct {
+	// Where entities are kept. Default: `{"driver": "bolt"}`, an embedded
+	// database in Caddy's data directory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=gateway.stores inline_key=driver"`
+
+	// Whether Kong's listeners open where the configuration names none: the
+	// proxy on ports 8000 and 8443, the Admin API on 127.0.0.1 ports 8001 and
+	// 8444, the Status API on 127.0.0.1 port 8007. Default: false; the
+	// Caddyfile's global option `gateway` sets it.
+	DefaultListeners bool `json:"default_listeners,omitempty"`
+
+	Settings
+
+	store   store.Module
+	options *Options
+	logger  *zap.Logger
+
+	mu   sync.Mutex
+	node *node.Node // protected by mu; nil until the first app starts
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "gateway", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision loads the store's module, reads the settings and brings in the
+// default listeners if they are wanted. It opens nothing.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	if a.StoreRaw == nil {
+		a.StoreRaw = json.RawMessage(`{"driver":"bolt"}`)
+	}
+	mod, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	a.store = mod.(store.Module)
+
+	if a.options, err = a.Settings.parse(a.logger); err != nil {
+		return err
+	}
+	if !a.DefaultListeners {
+		return nil
+	}
+	for _, name := range []string{"gateway_proxy", "gateway_admin", "gateway_status"} {
+		if _, err := ctx.App(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Start does nothing: the node opens when the first door asks for it, since
+// Caddy starts apps in no particular order.
+func (a *App) Start() error { return nil }
+
+// Stop does nothing: doors may still be finishing requests. See Cleanup.
+func (a *App) Stop() error { return nil }
+
+// Cleanup gives the node back. The store stays open as long as another
+// configuration holds it.
+func (a *App) Cleanup() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.node == nil {
+		return nil
+	}
+	err := a.node.Close()
+	a.node = nil
+	return err
+}
+
+// Node opens the node on the first call and answers the same one after that.
+// Doors call it in Start.
+func (a *App) Node() (*node.Node, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.node != nil {
+		return a.node, nil
+	}
+	n, err := node.Open(node.Config{
+		Store:   a.store,
+		Catalog: Catalog(),
+		Logger:  a.logger,
+	})
+	if err != nil {
+		if errors.Is(err, store.ErrLocked) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("opening the store %s: %w", a.store.Identity(), err)
+	}
+	a.node = n
+	return n, nil
+}
+
+// Options returns the settings in the form that the data path reads. It does
+// not change after Provision.
+func (a *App) Options() *Options { return a.options }
+
+// Catalog returns the tables of this build: the core entities and those that
+// the plugins compiled into it bring.
+func Catalog() *entity.Catalog { return catalog() }
+
+var catalog = sync.OnceValue(func() *entity.Catalog { return entity.NewCatalog(nil) })
+
+// From returns the app of the configuration that ctx belongs to; an absent one
+// is made with its defaults.
+func From(ctx caddy.Context) (*App, error) {
+	app, err := ctx.App("gateway")
+	if err != nil {
+		return nil, err
+	}
+	return app.(*App), nil
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

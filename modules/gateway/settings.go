@@ -1,0 +1,248 @@
+package gateway
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gaissmai/bart"
+	"go.uber.org/zap"
+)
+
+// Settings are the node's options, with Kong's names and defaults
+// (kong.conf.default).
+type Settings struct {
+	// Which plugins the Admin API may enable: `bundled` stands for all that
+	// this build has, `off` for none, other words are names. Default:
+	// `bundled`.
+	Plugins []string `json:"plugins,omitempty"`
+
+	// Addresses or CIDR ranges whose `X-Forwarded-*` and real-IP headers, and
+	// PROXY protocol headers, are believed. `unix:` stands for peers on Unix
+	// sockets. Default: none.
+	TrustedIPs []string `json:"trusted_ips,omitempty"`
+
+	// The header that carries the client's address when a trusted peer sends
+	// it: `X-Real-IP`, `X-Forwarded-For`, another name, or `proxy_protocol`.
+	// Default: `X-Real-IP`.
+	RealIPHeader string `json:"real_ip_header,omitempty"`
+
+	// Whether the client's address is the last one in the header that is not
+	// trusted, rather than the last one. Default: false.
+	RealIPRecursive bool `json:"real_ip_recursive,omitempty"`
+
+	// Pairs `PUBLIC:LISTENED`: requests that arrive on port LISTENED are
+	// treated as having arrived on port PUBLIC. Default: none.
+	PortMaps []string `json:"port_maps,omitempty"`
+
+	// The headers that the gateway adds to responses: `server_tokens`
+	// (`Server`, `Via`), `latency_tokens` (`X-Kong-Upstream-Latency`,
+	// `X-Kong-Proxy-Latency`, `X-Kong-Response-Latency`,
+	// `X-Kong-Admin-Latency`), any of these by name,
+	// `X-Kong-Upstream-Status`, `X-Kong-Request-Id`, or `off`. Default:
+	// `server_tokens latency_tokens X-Kong-Request-Id`.
+	Headers []string `json:"headers,omitempty"`
+
+	// The headers that the gateway adds to upstream requests:
+	// `X-Kong-Request-Id` or `off`. Default: `X-Kong-Request-Id`.
+	HeadersUpstream []string `json:"headers_upstream,omitempty"`
+
+	// Whether a request with the header `Kong-Debug` is answered with the
+	// route and service that it matched. Default: false.
+	AllowDebugHeader bool `json:"allow_debug_header,omitempty"`
+
+	// How routes are matched. `traditional_compatible` is the only flavor so
+	// far, and the default.
+	RouterFlavor string `json:"router_flavor,omitempty"`
+
+	// The content type of errors for requests that name none: `text/plain`,
+	// `text/html`, `application/json` or `application/xml`. Default:
+	// `text/plain`.
+	ErrorDefaultType string `json:"error_default_type,omitempty"`
+
+	// Whether certificates of `https` and `tls` services are verified where
+	// the service does not say (`tls_verify`). Default: false.
+	ProxySSLVerify bool `json:"proxy_ssl_verify,omitempty"`
+
+	// Whether a service may point at this process's own Admin API, Status API
+	// or Caddy's admin endpoint. Default: false.
+	AllowAdminUpstream bool `json:"allow_admin_upstream,omitempty"`
+}
+
+// Options are the settings as the data path reads them. They do not change.
+type Options struct {
+	RealIPHeader       string // canonical form; "proxy_protocol" stands for itself
+	RealIPRecursive    bool
+	Headers            Header
+	UpstreamRequestID  bool
+	AllowDebugHeader   bool
+	ErrorDefaultType   string
+	ProxySSLVerify     bool
+	AllowAdminUpstream bool
+	TrustUnix          bool // peers on Unix sockets are trusted
+
+	trusted *bart.Lite
+	ports   map[uint16]uint16
+}
+
+// Header is a set of the headers that the gateway may add to a response.
+type Header uint16
+
+const (
+	HeaderServer Header = 1 << iota
+	HeaderVia
+	HeaderUpstreamLatency
+	HeaderProxyLatency
+	HeaderResponseLatency
+	HeaderAdminLatency
+	HeaderUpstreamStatus
+	HeaderRequestID
+
+	headerServerTokens  = HeaderServer | HeaderVia
+	headerLatencyTokens = HeaderUpstreamLatency | HeaderProxyLatency | HeaderResponseLatency | HeaderAdminLatency
+	headerDefault       = headerServerTokens | headerLatencyTokens | HeaderRequestID
+)
+
+var headerByName = map[string]Header{
+	"server_tokens":           headerServerTokens,
+	"latency_tokens":          headerLatencyTokens,
+	"server":                  HeaderServer,
+	"via":                     HeaderVia,
+	"x-kong-upstream-latency": HeaderUpstreamLatency,
+	"x-kong-proxy-latency":    HeaderProxyLatency,
+	"x-kong-response-latency": HeaderResponseLatency,
+	"x-kong-admin-latency":    HeaderAdminLatency,
+	"x-kong-upstream-status":  HeaderUpstreamStatus,
+	"x-kong-request-id":       HeaderRequestID,
+}
+
+// Trusts reports whether peers with the address may speak for others.
+func (o *Options) Trusts(peer netip.Addr) bool {
+	return o.trusted != nil && o.trusted.Contains(peer.Unmap())
+}
+
+// PublicPort answers the port that a request counts as having arrived on, by
+// port_maps.
+func (o *Options) PublicPort(listened uint16) uint16 {
+	if p, ok := o.ports[listened]; ok {
+		return p
+	}
+	return listened
+}
+
+func (s *Settings) parse(logger *zap.Logger) (*Options, error) {
+	o := &Options{
+		RealIPHeader:       "X-Real-IP",
+		RealIPRecursive:    s.RealIPRecursive,
+		AllowDebugHeader:   s.AllowDebugHeader,
+		ErrorDefaultType:   "text/plain",
+		ProxySSLVerify:     s.ProxySSLVerify,
+		AllowAdminUpstream: s.AllowAdminUpstream,
+	}
+	if s.RealIPHeader != "" {
+		o.RealIPHeader = s.RealIPHeader
+	}
+	if f := s.RouterFlavor; f != "" && f != "traditional_compatible" {
+		return nil, fmt.Errorf("router_flavor: %q is not supported; expected traditional_compatible", f)
+	}
+	types := []string{"text/plain", "text/html", "application/json", "application/xml"}
+	if t := s.ErrorDefaultType; t != "" {
+		if !slices.Contains(types, t) {
+			return nil, fmt.Errorf("error_default_type: unknown type %q; expected one of %s", t, strings.Join(types, ", "))
+		}
+		o.ErrorDefaultType = t
+	}
+	for _, name := range s.Plugins {
+		switch {
+		case name == "bundled", name == "off":
+		default:
+			logger.Warn("plugin is not part of this build", zap.String("option", "plugins"), zap.String("plugin", name))
+		}
+	}
+	var err error
+	if err = o.parseTrusted(s.TrustedIPs); err != nil {
+		return nil, err
+	}
+	if err = o.parsePorts(s.PortMaps); err != nil {
+		return nil, err
+	}
+	if o.Headers, err = parseHeaders("headers", s.Headers, headerDefault); err != nil {
+		return nil, err
+	}
+	upstream, err := parseHeaders("headers_upstream", s.HeadersUpstream, HeaderRequestID)
+	if err != nil {
+		return nil, err
+	}
+	if upstream&^HeaderRequestID != 0 {
+		return nil, fmt.Errorf("headers_upstream: expected X-Kong-Request-Id or off, got %q", s.HeadersUpstream)
+	}
+	o.UpstreamRequestID = upstream != 0
+	return o, nil
+}
+
+func (o *Options) parseTrusted(list []string) error {
+	for _, item := range list {
+		if item == "unix:" {
+			o.TrustUnix = true
+			continue
+		}
+		prefix, err := parsePrefix(item)
+		if err != nil {
+			return fmt.Errorf("trusted_ips must be a comma separated list in the form of IPv4 or IPv6 address or CIDR block or 'unix:', got '%s'", item)
+		}
+		if o.trusted == nil {
+			o.trusted = new(bart.Lite)
+		}
+		o.trusted.Insert(prefix)
+	}
+	return nil
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if strings.Contains(s, "/") {
+		p, err := netip.ParsePrefix(s)
+		return p.Masked(), err
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	a = a.Unmap()
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+func (o *Options) parsePorts(maps []string) error {
+	for _, m := range maps {
+		public, listened, ok := strings.Cut(m, ":")
+		p, err1 := strconv.ParseUint(public, 10, 16)
+		l, err2 := strconv.ParseUint(listened, 10, 16)
+		if !ok || err1 != nil || err2 != nil || p == 0 || l == 0 {
+			return fmt.Errorf("invalid port mapping (`port_maps`): %s; expected PUBLIC:LISTENED, such as 80:8000", m)
+		}
+		if o.ports == nil {
+			o.ports = make(map[uint16]uint16)
+		}
+		o.ports[uint16(l)] = uint16(p)
+	}
+	return nil
+}
+
+func parseHeaders(option string, list []string, unset Header) (Header, error) {
+	if len(list) == 0 {
+		return unset, nil
+	}
+	if len(list) == 1 && strings.EqualFold(list[0], "off") {
+		return 0, nil
+	}
+	var set Header
+	for _, name := range list {
+		h, ok := headerByName[strings.ToLower(name)]
+		if !ok {
+			return 0, fmt.Errorf("%s: invalid entry '%s'; expected server_tokens, latency_tokens, a header that the gateway adds, or off", option, name)
+		}
+		set |= h
+	}
+	return set, nil
+}
