@@ -1,0 +1,158 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/google/uuid"
+
+	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/schema"
+	"github.com/portcullis-gateway/portcullis/modules/snapshot"
+	"github.com/portcullis-gateway/portcullis/modules/store"
+)
+
+// worlds keeps what survives a reload, by the identity of its store.
+var worlds = caddy.NewUsagePool()
+
+// noHash is the configuration hash of a world into which nothing was loaded
+// (Kong's constant for an empty declarative configuration).
+const noHash = "00000000000000000000000000000000"
+
+// world is an open store, its image and the generations that read it.
+type world struct {
+	id       uuid.UUID
+	driver   store.Driver
+	catalog  *entity.Catalog
+	problems []Problem // rows that the store could not read
+
+	writer chan struct{} // holds one token: whoever has it may touch what follows
+	image  *store.Image
+	hash   string
+	nodes  []*Node
+}
+
+// openWorld answers the world of cfg.Store and whether it was open before.
+func openWorld(cfg Config) (*world, bool, error) {
+	w, shared, err := worlds.LoadOrNew(cfg.Store.Identity(), func() (caddy.Destructor, error) {
+		return newWorld(cfg)
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return w.(*world), shared, nil
+}
+
+func closeWorld(m store.Module) error {
+	_, err := worlds.Delete(m.Identity())
+	return err
+}
+
+func newWorld(cfg Config) (*world, error) {
+	ctx := context.Background()
+	driver, err := cfg.Store.Open(ctx, cfg.Catalog, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	w := &world{
+		id:      uuid.New(),
+		driver:  driver,
+		catalog: cfg.Catalog,
+		writer:  make(chan struct{}, 1),
+		hash:    noHash,
+	}
+	image, problems, err := store.Load(ctx, cfg.Catalog, driver)
+	if err != nil {
+		driver.Close()
+		return nil, err
+	}
+	w.image = image
+	for _, p := range problems {
+		w.problems = append(w.problems, Problem{Table: p.Table, ID: p.ID, Reason: p.Reason})
+	}
+	if h, ok := driver.(interface{ Hash() string }); ok {
+		w.hash = h.Hash()
+	}
+	return w, nil
+}
+
+// Destruct closes the store. Caddy's pool calls it when the last node left.
+func (w *world) Destruct() error { return w.driver.Close() }
+
+func (w *world) join(n *Node) {
+	w.writer <- struct{}{}
+	defer func() { <-w.writer }()
+	n.publish(&View{Image: w.image, Snapshot: snapshot.New(w.image), Hash: w.hash})
+	w.nodes = append(w.nodes, n)
+}
+
+func (w *world) leave(n *Node) {
+	w.writer <- struct{}{}
+	defer func() { <-w.writer }()
+	w.nodes = slices.DeleteFunc(w.nodes, func(m *Node) bool { return m == n })
+}
+
+// write is one run of the write path.
+type write struct {
+	fn   func(*store.Tx) error
+	dry  bool
+	hash string // new configuration hash; empty keeps the present one
+}
+
+func (w *world) write(ctx context.Context, p write) error {
+	select {
+	case w.writer <- struct{}{}:
+		defer func() { <-w.writer }()
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for earlier writes: %w", context.Cause(ctx))
+	}
+
+	tx := store.Begin(w.image, w.catalog, store.Options{Now: time.Now()})
+	if err := p.fn(tx); err != nil {
+		return err
+	}
+	changes := tx.Changes()
+	image := tx.Image()
+
+	next := make([]*snapshot.Snapshot, len(w.nodes))
+	for i, n := range w.nodes {
+		s, problems := n.View().Snapshot.Apply(image, changes)
+		if len(problems) > 0 {
+			return refusal(problems)
+		}
+		next[i] = s
+	}
+	if p.dry {
+		return nil
+	}
+	if len(changes) > 0 {
+		if err := w.driver.Commit(ctx, changes); err != nil {
+			return fmt.Errorf("writing to the store: %w", err)
+		}
+	}
+	w.image = image
+	if p.hash != "" {
+		w.hash = p.hash
+	}
+	for i, n := range w.nodes {
+		n.publish(&View{Image: image, Snapshot: next[i], Hash: w.hash})
+	}
+	return nil
+}
+
+// refusal turns rows that do not compile into what a client reads. Most such
+// rows were refused by their table's checks before they came here.
+func refusal(problems []Problem) error {
+	reasons := make([]string, 0, 3)
+	for _, p := range problems[:min(len(problems), cap(reasons))] {
+		reasons = append(reasons, fmt.Sprintf("%s %s: %s", p.Table, p.ID, p.Reason))
+	}
+	return schema.Violation(schema.Object{"@entity": []any{strings.Join(reasons, "; ")}})
+}
+
+// Interface guard
+var _ caddy.Destructor = (*world)(nil)

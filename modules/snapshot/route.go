@@ -1,0 +1,72 @@
+package snapshot
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/store"
+)
+
+// Route is a route that requests may take.
+type Route struct {
+	*entity.Route
+}
+
+func (e *edit) changeRoute(c store.Change) {
+	if c.Before != nil {
+		if r, ok := view[entity.Route](e, "routes", c.Before); ok {
+			e.routes.Remove(r)
+		}
+	}
+	if c.After != nil {
+		e.addRoute(c.After)
+	}
+}
+
+// addRoute puts a route into the index, unless its service is disabled or it
+// is not for HTTP.
+func (e *edit) addRoute(row *store.Row) {
+	r, ok := view[entity.Route](e, "routes", row)
+	if !ok || !forHTTP(r.Protocols) || !e.enabled(r.Service) {
+		return
+	}
+	r.Protocols, r.Methods = shareWords(r.Protocols), shareWords(r.Methods)
+	r.PathHandling = ""
+	r.Tags = nil
+	if err := e.routes.Add(r, &Route{Route: r}); err != nil {
+		e.problem("routes", row.ID, err)
+	}
+}
+
+// enabled reports whether routes to the service are to be served.
+func (e *edit) enabled(ref *entity.Ref) bool {
+	if ref == nil {
+		return true
+	}
+	row, ok := e.image.Get("services", ref.ID)
+	if !ok {
+		return true
+	}
+	s, ok := view[entity.Service](e, "services", row)
+	return !ok || s.Enabled
+}
+
+func forHTTP(protocols []string) bool {
+	return slices.ContainsFunc(protocols, func(p string) bool {
+		return p == "http" || p == "https" || p == "grpc" || p == "grpcs"
+	})
+}
+
+// shareWords answers a slice with the same words that is shared by all callers
+// who have them: the words of protocols and methods are few, routes are many.
+func shareWords(words []string) []string {
+	if len(words) == 0 {
+		return nil
+	}
+	shared, _ := wordLists.LoadOrStore(strings.Join(words, " "), words)
+	return shared.([]string)
+}
+
+var wordLists sync.Map // joined words to []string

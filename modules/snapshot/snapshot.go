@@ -1,0 +1,110 @@
+// Package snapshot compiles entities into the immutable value that requests
+// read.
+package snapshot
+
+import (
+	"iter"
+	"maps"
+
+	"github.com/google/uuid"
+
+	"github.com/portcullis-gateway/portcullis/modules/certs"
+	"github.com/portcullis-gateway/portcullis/modules/router"
+	"github.com/portcullis-gateway/portcullis/modules/store"
+	"github.com/portcullis-gateway/portcullis/modules/trie"
+)
+
+// Snapshot is the compiled world. It never changes: Apply makes the next one,
+// which shares with it all that the changes do not touch.
+type Snapshot struct {
+	routes     *router.Index[*Route]
+	services   trie.Map[*Service]  // by the 16 bytes of the id
+	upstreams  trie.Map[*Upstream] // by name, as services name them
+	trusting   trie.Map[uuid.UUID] // services that have ca_certificates, by id
+	certs      *certs.Set
+	problems   map[rowKey]Problem // never written after the snapshot is published
+	unhonoured map[uuid.UUID][]string
+}
+
+type rowKey struct {
+	table string
+	id    uuid.UUID
+}
+
+// Problem is a row that could not be compiled.
+type Problem struct {
+	Table  string `json:"table"`
+	ID     string `json:"id"`
+	Reason string `json:"reason"`
+
+	tolerated bool // not a reason to refuse a write
+}
+
+// Match is the outcome of routing a request.
+type Match struct {
+	Route   *Route
+	Service *Service // nil if the route has none
+
+	// What the router found in the path; see router.Match.
+	router.Path
+}
+
+// New compiles all that the image holds. Rows that do not compile become
+// problems.
+func New(im *store.Image) *Snapshot {
+	empty := &Snapshot{routes: router.New[*Route](), certs: certs.New()}
+	e := empty.edit(im)
+	for _, table := range []string{"certificates", "snis", "upstreams", "services", "routes"} {
+		im.Ascend(table, uuid.Nil, func(r *store.Row) bool {
+			e.change(store.Change{Table: table, After: r})
+			return true
+		})
+	}
+	s, _ := e.finish()
+	return s
+}
+
+// Apply answers the snapshot of im, which differs from the image of s by the
+// changes. Changed rows that do not compile are answered as refused; the next
+// snapshot counts them as problems.
+func (s *Snapshot) Apply(im *store.Image, changes []store.Change) (next *Snapshot, refused []Problem) {
+	if len(changes) == 0 {
+		return s, nil
+	}
+	e := s.edit(im)
+	for _, c := range changes {
+		e.change(c)
+	}
+	return e.finish()
+}
+
+// Match finds the route of a request and the service behind it.
+func (s *Snapshot) Match(r *router.Request) (Match, bool) {
+	m, ok := s.routes.Match(r)
+	if !ok {
+		return Match{}, false
+	}
+	match := Match{Route: m.Value, Path: m.Path}
+	if ref := m.Value.Service; ref != nil {
+		match.Service, _ = s.services.Get(key(&ref.ID))
+	}
+	return match, true
+}
+
+// Explain tells which route a request would take, and why others would not.
+func (s *Snapshot) Explain(r *router.Request, max int) router.Explanation {
+	return s.routes.Explain(r, max)
+}
+
+// Upstream finds an upstream by the name that a service has as its host.
+func (s *Snapshot) Upstream(name string) (*Upstream, bool) { return s.upstreams.Get(name) }
+
+// Certificates answers the certificates that the gateway serves, by name.
+func (s *Snapshot) Certificates() *certs.Set { return s.certs }
+
+// Problems yields the rows that do not compile, in no order.
+func (s *Snapshot) Problems() iter.Seq[Problem] { return maps.Values(s.problems) }
+
+// Unhonoured yields, by upstream id, what upstreams ask for and this build does
+// not do.
+func (s *Snapshot) Unhonoured() iter.Seq2[uuid.UUID, []string] { return maps.All(s.unhonoured) }
