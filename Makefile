@@ -1,0 +1,67 @@
+# make build   bin/caddy from this checkout, as xcaddy.json says
+# make run     build, then run examples/gateway.caddyfile; data in .cache/data
+# make test    everything a change must pass
+# make bench   the benchmarks, BENCHTIME each
+# make fuzz    every fuzz target, FUZZTIME each
+# make fmt     format the Go code and the example Caddyfiles
+# make clean   remove what make made, data of `make run` included
+
+BENCHTIME ?= 1s
+FUZZTIME  ?= 10s
+TIMEOUT   ?= 12m
+
+# The version control state is not part of the binary: a build is the same
+# from a clone, a tarball and a checkout that belongs to someone else.
+export GOFLAGS := $(strip $(shell go env GOFLAGS) -buildvcs=false)
+
+# Rooms with one file per operating system are vetted for each of them.
+SYSTEMS  := darwin freebsd openbsd netbsd windows
+PORTABLE := ./modules/listen ./modules/serve
+
+SOURCES := $(shell find . -path './.*' -prune -o \( -name '*.go' -o -name go.mod -o -name go.sum \) -print)
+
+.PHONY: build run test check cross bench fuzz fmt clean
+
+build: bin/caddy
+
+bin/caddy: xcaddy.json $(SOURCES)
+	@go run -C build . -f '$(CURDIR)/xcaddy.json' -o '$(CURDIR)/$@'
+
+run: export XDG_DATA_HOME   := $(CURDIR)/.cache/data
+run: export XDG_CONFIG_HOME := $(CURDIR)/.cache/config
+run: build
+	@mkdir -p '$(XDG_DATA_HOME)' '$(XDG_CONFIG_HOME)'
+	exec bin/caddy run --config examples/gateway.caddyfile
+
+test: check cross build
+	go test -race -timeout $(TIMEOUT) ./...
+
+check:
+	@sh build/needs.sh
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { \
+		echo "not formatted (make fmt does it):"; echo "$$unformatted"; exit 1; }
+	go vet ./...
+	go vet -C build ./...
+
+cross:
+	@for system in $(SYSTEMS); do \
+		echo "GOOS=$$system go vet $(PORTABLE)"; \
+		GOOS=$$system CGO_ENABLED=0 go vet $(PORTABLE) || exit 1; \
+	done
+
+bench:
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 30m ./...
+
+fuzz:
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
+			go test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; \
+		done; \
+	done
+
+fmt: build
+	gofmt -w .
+	@for file in examples/*.caddyfile; do bin/caddy fmt --overwrite "$$file"; done
+
+clean:
+	rm -rf bin .cache

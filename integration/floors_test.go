@@ -1,0 +1,214 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// module is the import path that all rooms share.
+const module = "github.com/portcullis-gateway/portcullis"
+
+// A room is one package and its place in the house.
+type room struct {
+	path  string // below the module
+	floor int
+
+	// beside lists rooms of the same floor that this one may import.
+	beside []string
+
+	// uses lists what it may import from other modules: a path, and all
+	// below it. Nothing is listed for the top floor, which may use
+	// everything.
+	uses []string
+
+	// never lists rooms that stay out of sight although they are downstairs.
+	never []string
+}
+
+// What several rooms use.
+const (
+	caddyCore      = "github.com/caddyserver/caddy/v2"
+	caddyConfig    = "github.com/caddyserver/caddy/v2/caddyconfig"
+	caddyfileWords = "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	caddyHTTP      = "github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	caddyTLS       = "github.com/caddyserver/caddy/v2/modules/caddytls"
+	certmagic      = "github.com/caddyserver/certmagic"
+	uuid           = "github.com/google/uuid"
+	zap            = "go.uber.org/zap"
+)
+
+const top = 9
+
+// house is the plan. A package that is not in it has no floor yet, and the
+// test says so.
+var house = []room{
+	{path: "modules/schema", floor: 0, uses: []string{uuid}},
+	{path: "modules/trie", floor: 0},
+
+	{path: "modules/entity", floor: 1, uses: []string{uuid}},
+	{path: "modules/listen", floor: 1, uses: []string{caddyCore, zap, "golang.org/x/sys", "github.com/pires/go-proxyproto"}},
+
+	{path: "modules/store", floor: 2, uses: []string{uuid, zap, "github.com/tidwall/btree"}},
+	{path: "modules/declarative", floor: 2, beside: []string{"modules/store"}, uses: []string{uuid, zap, "go.yaml.in/yaml/v3"}},
+
+	{path: "modules/store/storetest", floor: 3, uses: []string{uuid, zap, "github.com/google/go-cmp"}},
+	{path: "modules/store/bolt", floor: 3, uses: []string{caddyCore, caddyfileWords, uuid, zap, "go.etcd.io/bbolt"}},
+	{path: "modules/store/memory", floor: 3, uses: []string{caddyCore, caddyConfig, caddyfileWords, uuid, zap}},
+
+	{path: "modules/router", floor: 4, uses: []string{uuid, zap}},
+	{path: "modules/balancer", floor: 4, uses: []string{caddyCore, uuid, zap}},
+	{path: "modules/certs", floor: 4, uses: []string{caddyCore, certmagic, uuid, zap, "github.com/tidwall/btree"}},
+	{path: "modules/serve", floor: 4, uses: []string{caddyCore, zap, "golang.org/x/net", "golang.org/x/sys", "github.com/pires/go-proxyproto"}},
+
+	{path: "modules/snapshot", floor: 6, uses: []string{caddyCore, uuid, zap}},
+	{path: "modules/node", floor: 6, beside: []string{"modules/snapshot"}, uses: []string{caddyCore, certmagic, uuid, zap}},
+
+	{path: "modules/gateway", floor: 7, uses: []string{caddyCore, certmagic, uuid, zap, "github.com/gaissmai/bart"}},
+
+	{path: "modules/proxy", floor: 8, uses: []string{caddyCore, caddyHTTP, caddyTLS, certmagic, uuid, zap, "golang.org/x/net"}},
+	{path: "admin", floor: 8, uses: []string{caddyCore, caddyTLS, certmagic, uuid, zap, "golang.org/x/net", "go.yaml.in/yaml/v3"}, never: []string{"modules/router", "modules/snapshot"}},
+
+	{path: "caddyfile", floor: top},
+	{path: "modules/command", floor: top},
+	{path: "", floor: top, beside: []string{"caddyfile", "modules/command"}},
+	{path: "integration", floor: top},
+	{path: "integration/caddy", floor: top, beside: []string{""}},
+}
+
+// TestFloors holds the packages to the house's one rule: imports go
+// downstairs only.
+func TestFloors(t *testing.T) {
+	for _, system := range []string{"linux", "darwin", "freebsd", "windows"} {
+		t.Run(system, func(t *testing.T) {
+			t.Parallel()
+			for _, pkg := range packages(t, system) {
+				path := strings.TrimPrefix(strings.TrimPrefix(pkg.ImportPath, module), "/")
+				room, ok := find(path)
+				if !ok {
+					t.Errorf("%s has no floor: give it a place in the house of floors_test.go, and in docs/architecture.md", path)
+					continue
+				}
+				for _, imported := range pkg.Imports {
+					if complaint := room.complain(imported); complaint != "" {
+						t.Error(complaint)
+					}
+				}
+			}
+		})
+	}
+}
+
+// complain answers the sentence that explains why r must not import path, or
+// nothing.
+func (r *room) complain(path string) string {
+	name := r.name()
+	if below, ok := strings.CutPrefix(path, module); ok {
+		below = strings.TrimPrefix(below, "/")
+		other, ok := find(below)
+		switch {
+		case !ok:
+			return name + " imports " + below + ", which has no floor"
+		case slices.Contains(r.never, below):
+			return name + " must not know " + below + ": it asks the node, which does"
+		case other.floor > r.floor:
+			return name + " imports " + below + ", which is upstairs: imports go downstairs only; declare the small interface that is wanted, and let the upper room fit"
+		case other.floor == r.floor && !slices.Contains(r.beside, below):
+			return name + " imports " + below + ", its neighbour: rooms of one floor do not know each other"
+		}
+		return ""
+	}
+
+	first, _, _ := strings.Cut(path, "/")
+	if r.floor == top || !strings.Contains(first, ".") {
+		return "" // the street may use everything, and everyone the standard library
+	}
+	for _, use := range r.uses {
+		if path == use || !strings.HasPrefix(use, caddyCore) && strings.HasPrefix(path, use+"/") {
+			return ""
+		}
+	}
+	return name + " imports " + path + ", which its floor does not use: the lower a room, the less it needs; if it truly does, list it in floors_test.go and say why in docs/architecture.md"
+}
+
+// name is what a reader calls the room.
+func (r *room) name() string {
+	if r.path == "" {
+		return "the root package"
+	}
+	return r.path
+}
+
+// find answers the room at path.
+func find(path string) (*room, bool) {
+	i := slices.IndexFunc(house, func(r room) bool { return r.path == path })
+	if i < 0 {
+		return nil, false
+	}
+	return &house[i], true
+}
+
+// A listed package is what `go list -json` says of it.
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+// packages lists all packages of the module as they are built for system.
+func packages(t *testing.T, system string) []listed {
+	t.Helper()
+	var complaints bytes.Buffer
+	list := exec.Command("go", "list", "-e", "-json=ImportPath,Imports", "./...")
+	list.Dir = ".."
+	list.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
+	list.Stderr = &complaints
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, complaints.Bytes())
+	}
+
+	var all []listed
+	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
+		var pkg listed
+		switch err := decoder.Decode(&pkg); {
+		case errors.Is(err, io.EOF):
+			return all
+		case err != nil:
+			t.Fatalf("go list: %v", err)
+		}
+		all = append(all, pkg)
+	}
+}
+
+// TestFloors_complaints makes sure that the rule can fail.
+func TestFloors_complaints(t *testing.T) {
+	for _, tt := range []struct{ name, room, path, want string }{
+		{"upstairs", "modules/router", module + "/modules/snapshot", "upstairs"},
+		{"neighbour", "modules/proxy", module + "/admin", "neighbour"},
+		{"hidden room", "admin", module + "/modules/router", "must not know"},
+		{"foreign module", "modules/router", caddyCore, "does not use"},
+		{"below what is listed", "modules/gateway", caddyHTTP, "does not use"},
+		{"unplanned room", "admin", module + "/modules/util", "no floor"},
+		{"downstairs", "modules/router", module + "/modules/trie", ""},
+		{"listed neighbour", "modules/node", module + "/modules/snapshot", ""},
+		{"standard library", "modules/trie", "net/netip", ""},
+		{"street", "caddyfile", caddyHTTP, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			room, ok := find(tt.room)
+			if !ok {
+				t.Fatalf("no room %q", tt.room)
+			}
+			got := room.complain(tt.path)
+			if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+				t.Errorf("%s imports %s: got %q, want %q", tt.room, tt.path, got, tt.want)
+			}
+		})
+	}
+}
