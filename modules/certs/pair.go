@@ -1,0 +1,139 @@
+// Package certs keeps the certificates that the gateway serves or shows.
+package certs
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	"github.com/portcullis-gateway/portcullis/modules/entity"
+)
+
+// A Pair is what one certificate entity holds, parsed: a certificate with its
+// key, and possibly an alternative of another key type. It is immutable.
+type Pair struct {
+	certificates []*tls.Certificate // one or two; ECDSA stands before RSA
+	digest       [sha256.Size]byte
+}
+
+// Parse reads a certificate entity. The errors are about one field each, and
+// say which.
+func Parse(c *entity.Certificate) (*Pair, error) {
+	first, err := parse("cert", "key", c.Cert, c.Key)
+	if err != nil {
+		return nil, err
+	}
+	if c.CertAlt == "" && c.KeyAlt == "" {
+		return newPair(first), nil
+	}
+	second, err := parse("cert_alt", "key_alt", c.CertAlt, c.KeyAlt)
+	if err != nil {
+		return nil, err
+	}
+	if keyType(first) == keyType(second) {
+		return nil, fmt.Errorf("cert_alt: expected a key of another type than that of cert, both are %s", keyType(first))
+	}
+	return newPair(first, second), nil
+}
+
+// parse reads one certificate chain and its key. tls.X509KeyPair also checks
+// that they belong together.
+func parse(certField, keyField, cert, key string) (*tls.Certificate, error) {
+	if b, _ := pem.Decode([]byte(cert)); b == nil {
+		return nil, fmt.Errorf("%s: expected a certificate in PEM form", certField)
+	}
+	if b, _ := pem.Decode([]byte(key)); b == nil {
+		return nil, fmt.Errorf("%s: expected a private key in PEM form", keyField)
+	}
+	c, err := tls.X509KeyPair([]byte(cert), []byte(key))
+	if err != nil {
+		return nil, fmt.Errorf("%s, %s: %w", certField, keyField, err)
+	}
+	return &c, nil
+}
+
+func newPair(cs ...*tls.Certificate) *Pair {
+	if len(cs) == 2 && keyType(cs[0]) == "RSA" {
+		cs[0], cs[1] = cs[1], cs[0]
+	}
+	h := sha256.New()
+	for _, c := range cs {
+		for _, der := range c.Certificate {
+			h.Write(der)
+		}
+	}
+	p := &Pair{certificates: cs}
+	h.Sum(p.digest[:0])
+	return p
+}
+
+// For chooses the certificate that the client of this handshake supports; if
+// it supports both it gets ECDSA, which costs both sides less, and if it
+// supports none the last, so that the handshake fails with the usual words.
+func (p *Pair) For(hello *tls.ClientHelloInfo) *tls.Certificate {
+	last := len(p.certificates) - 1
+	if last > 0 {
+		// Without the name: which pair serves it is decided already, and the
+		// certificate need not bear it.
+		h := *hello
+		h.ServerName = ""
+		for _, c := range p.certificates[:last] {
+			if h.SupportsCertificate(c) == nil {
+				return c
+			}
+		}
+	}
+	return p.certificates[last]
+}
+
+// ForServer chooses the certificate to show to a server that asks for one, by
+// what the server says it accepts. It may be a tls.Config's
+// GetClientCertificate.
+func (p *Pair) ForServer(req *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	for _, c := range p.certificates {
+		if req.SupportsCertificate(c) == nil {
+			return c, nil
+		}
+	}
+	// As nginx and Kong: what is configured is shown, the server judges.
+	return p.certificates[len(p.certificates)-1], nil
+}
+
+// Digest tells pairs with other certificates apart. It is the SHA-256 of the
+// certificates, without the keys.
+func (p *Pair) Digest() [sha256.Size]byte { return p.digest }
+
+// keyType names the type of a certificate's key.
+func keyType(c *tls.Certificate) string {
+	switch c.Leaf.PublicKey.(type) {
+	case *rsa.PublicKey:
+		return "RSA"
+	case *ecdsa.PublicKey:
+		return "ECDSA"
+	case ed25519.PublicKey:
+		return "Ed25519"
+	}
+	return "unknown"
+}
+
+// parseAuthority reads the one certificate of a ca_certificates entity.
+func parseAuthority(c *entity.CACertificate) (*x509.Certificate, error) {
+	b, rest := pem.Decode([]byte(c.Cert))
+	if b == nil {
+		return nil, errors.New("cert: expected a certificate in PEM form")
+	}
+	if next, _ := pem.Decode(rest); next != nil {
+		return nil, errors.New("cert: expected one certificate")
+	}
+	x, err := x509.ParseCertificate(b.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("cert: %w", err)
+	}
+	return x, nil
+}
