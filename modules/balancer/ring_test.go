@@ -189,9 +189,20 @@ func TestState_survivesAChangeOfTargets(t *testing.T) {
 	if second := pick(t, ring(t, 1, 1), states.Of(id), new(RetrySet)); second == first {
 		t.Errorf("a rebuilt ring started over with %s", first)
 	}
-	states.Forget(id)
-	if again := pick(t, r, states.Of(id), new(RetrySet)); again != first {
-		t.Errorf("got %s after the state was forgotten, want the first, %s", again, first)
+}
+
+func TestStates_sweepForgetsTheUnused(t *testing.T) {
+	var states States
+	used, idle := uuid.UUID{1}, uuid.UUID{2}
+	before, gone := states.Of(used), states.Of(idle)
+	states.Sweep()
+	states.Of(used)
+	states.Sweep()
+	if states.Of(used) != before {
+		t.Error("a state in use was forgotten")
+	}
+	if states.Of(idle) == gone {
+		t.Error("an idle state was kept")
 	}
 }
 

@@ -13,37 +13,56 @@ import (
 type State struct {
 	first atomic.Uint64 // position for the first try of a request
 	again atomic.Uint64 // position for retries
+	used  atomic.Bool   // since the last sweep
 }
 
-// States holds the State of every upstream of a node, by the upstream's id. It
+// States holds the State of every upstream in use, by the upstream's id. It
 // belongs to what survives a reload. The zero value is ready, and safe for
 // concurrent use.
 type States struct {
-	mu sync.Mutex
+	mu sync.RWMutex
 	m  map[uuid.UUID]*State // protected by mu
 }
 
 // Of answers the state of an upstream, and makes it at first.
 func (s *States) Of(upstream uuid.UUID) *State {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
 	st := s.m[upstream]
+	s.mu.RUnlock()
 	if st == nil {
-		if s.m == nil {
-			s.m = make(map[uuid.UUID]*State)
-		}
-		st = new(State)
-		s.m[upstream] = st
+		st = s.add(upstream)
+	}
+	if !st.used.Load() { // a write for each request would be felt by all cores
+		st.used.Store(true)
 	}
 	return st
 }
 
-// Forget drops the state of an upstream that was deleted. Requests that still
-// use it are not disturbed.
-func (s *States) Forget(upstream uuid.UUID) {
+func (s *States) add(upstream uuid.UUID) *State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.m, upstream)
+	if st := s.m[upstream]; st != nil {
+		return st
+	}
+	if s.m == nil {
+		s.m = make(map[uuid.UUID]*State)
+	}
+	st := new(State)
+	s.m[upstream] = st
+	return st
+}
+
+// Sweep forgets the upstreams that no request asked for since the last sweep,
+// so that deleted ones take no memory. An upstream that comes back starts at
+// the first position. Requests that still use a state are not disturbed.
+func (s *States) Sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, st := range s.m {
+		if !st.used.Swap(false) {
+			delete(s.m, id)
+		}
+	}
 }
 
 // A RetrySet is the memory of one request: the targets it was sent to. The

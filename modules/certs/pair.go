@@ -7,9 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 
 	"github.com/portcullis-gateway/portcullis/modules/entity"
@@ -92,18 +90,9 @@ func (p *Pair) For(hello *tls.ClientHelloInfo) *tls.Certificate {
 	return p.certificates[last]
 }
 
-// ForServer chooses the certificate to show to a server that asks for one, by
-// what the server says it accepts. It may be a tls.Config's
-// GetClientCertificate.
-func (p *Pair) ForServer(req *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-	for _, c := range p.certificates {
-		if req.SupportsCertificate(c) == nil {
-			return c, nil
-		}
-	}
-	// As nginx and Kong: what is configured is shown, the server judges.
-	return p.certificates[len(p.certificates)-1], nil
-}
+// Certificate is the one to show to a server that asks for one, where there is
+// no choice to make: ECDSA if there are two.
+func (p *Pair) Certificate() *tls.Certificate { return p.certificates[0] }
 
 // Digest tells pairs with other certificates apart. It is the SHA-256 of the
 // certificates, without the keys.
@@ -120,20 +109,4 @@ func keyType(c *tls.Certificate) string {
 		return "Ed25519"
 	}
 	return "unknown"
-}
-
-// parseAuthority reads the one certificate of a ca_certificates entity.
-func parseAuthority(c *entity.CACertificate) (*x509.Certificate, error) {
-	b, rest := pem.Decode([]byte(c.Cert))
-	if b == nil {
-		return nil, errors.New("cert: expected a certificate in PEM form")
-	}
-	if next, _ := pem.Decode(rest); next != nil {
-		return nil, errors.New("cert: expected one certificate")
-	}
-	x, err := x509.ParseCertificate(b.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("cert: %w", err)
-	}
-	return x, nil
 }

@@ -48,12 +48,12 @@ func certificate(id byte) *entity.Certificate {
 
 func TestLookup_kongsOrder(t *testing.T) {
 	names := []string{"exact.example.com", "*.example.com", "exact.example.*", "shop.*", "*"}
-	e := New(nil).Edit()
+	e := New().Edit()
 	for i, name := range names {
-		if err := e.PutCertificate(certificate(byte(i + 1))); err != nil {
+		if err := e.SetCertificate(certificate(byte(i + 1))); err != nil {
 			t.Fatal(err)
 		}
-		e.PutSNI(&entity.SNI{Name: name, Certificate: entity.Ref{ID: uuid.UUID{byte(i + 1)}}})
+		e.SetSNI(&entity.SNI{Name: name, Certificate: entity.Ref{ID: uuid.UUID{byte(i + 1)}}})
 	}
 	s := e.Set()
 	for _, tt := range []struct{ name, want string }{
@@ -83,16 +83,16 @@ func TestLookup_kongsOrder(t *testing.T) {
 }
 
 func TestEdit_leavesTheOldSetAsItWas(t *testing.T) {
-	e := New(nil).Edit()
-	if err := e.PutCertificate(certificate(1)); err != nil {
+	e := New().Edit()
+	if err := e.SetCertificate(certificate(1)); err != nil {
 		t.Fatal(err)
 	}
-	e.PutSNI(&entity.SNI{Name: "a.example", Certificate: entity.Ref{ID: uuid.UUID{1}}})
+	e.SetSNI(&entity.SNI{Name: "a.example", Certificate: entity.Ref{ID: uuid.UUID{1}}})
 	before := e.Set()
 
 	e = before.Edit()
 	e.RemoveCertificate(uuid.UUID{1})
-	e.RemoveSNI("A.example")
+	e.RemoveSNI(&entity.SNI{Name: "A.example"})
 	after := e.Set()
 
 	if _, ok := before.Lookup("a.example"); !ok {
@@ -104,23 +104,23 @@ func TestEdit_leavesTheOldSetAsItWas(t *testing.T) {
 }
 
 func TestEdit_brokenCertificateIsReportedAndPassedOver(t *testing.T) {
-	e := New(nil).Edit()
-	if err := e.PutCertificate(certificate(1)); err != nil {
+	e := New().Edit()
+	if err := e.SetCertificate(certificate(1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.PutCertificate(certificate(2)); err != nil {
+	if err := e.SetCertificate(certificate(2)); err != nil {
 		t.Fatal(err)
 	}
-	e.PutSNI(&entity.SNI{Name: "a.example.com", Certificate: entity.Ref{ID: uuid.UUID{1}}})
-	e.PutSNI(&entity.SNI{Name: "*.example.com", Certificate: entity.Ref{ID: uuid.UUID{2}}})
+	e.SetSNI(&entity.SNI{Name: "a.example.com", Certificate: entity.Ref{ID: uuid.UUID{1}}})
+	e.SetSNI(&entity.SNI{Name: "*.example.com", Certificate: entity.Ref{ID: uuid.UUID{2}}})
 	broken := certificate(1)
 	broken.Cert = "-----"
-	if err := e.PutCertificate(broken); err == nil || !strings.HasPrefix(err.Error(), "cert:") {
+	if err := e.SetCertificate(broken); err == nil || !strings.HasPrefix(err.Error(), "cert:") {
 		t.Errorf("got error %v, want one about the field cert", err)
 	}
 	s := e.Set()
 	got, _ := s.Lookup("a.example.com")
-	if want, _ := s.Pair(uuid.UUID{2}); got != want || got == nil {
+	if want, _ := s.ByID(uuid.UUID{2}); got != want || got == nil {
 		t.Error("a name with a broken certificate did not fall to the wildcard")
 	}
 }
@@ -151,15 +151,15 @@ func onlyKey(t *testing.T, text string) string {
 }
 
 func TestCertificate_byWhatTheClientSupports(t *testing.T) {
-	e := New(nil).Edit()
+	e := New().Edit()
 	// RSA first, as an operator may well write it.
-	err := e.PutCertificate(&entity.Certificate{
+	err := e.SetCertificate(&entity.Certificate{
 		ID: uuid.UUID{1}, Cert: made.rsa(), Key: made.rsa(), CertAlt: made.ecdsa(), KeyAlt: made.ecdsa(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.PutSNI(&entity.SNI{Name: "other.example", Certificate: entity.Ref{ID: uuid.UUID{1}}}) // not a name in the certificates
+	e.SetSNI(&entity.SNI{Name: "other.example", Certificate: entity.Ref{ID: uuid.UUID{1}}}) // not a name in the certificates
 	s := e.Set()
 	for _, tt := range []struct {
 		name   string
@@ -196,7 +196,7 @@ func shake(t *testing.T, s *Set, client *tls.Config) tls.ConnectionState {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		_ = tls.Server(b, &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return s.Certificate(h), nil
+			return s.Certificate(h, nil), nil
 		}}).Handshake()
 	})
 	c := tls.Client(a, client)
@@ -214,48 +214,14 @@ func TestCertificate_defaultServesWhatNoNameDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(def)
+	s := New()
 	for _, name := range []string{"", "unknown.example"} {
-		if got := s.Certificate(&tls.ClientHelloInfo{ServerName: name}); got != def.certificates[0] {
+		if got := s.Certificate(&tls.ClientHelloInfo{ServerName: name}, def); got != def.certificates[0] {
 			t.Errorf("%q: got %v, want the default", name, got)
 		}
 	}
-	if got := New(nil).Certificate(&tls.ClientHelloInfo{}); got != nil {
-		t.Errorf("a set without a default answered %v", got)
-	}
-}
-
-func TestPool(t *testing.T) {
-	e := New(nil).Edit()
-	first, _ := pem.Decode([]byte(made.ecdsa()))
-	second, _ := pem.Decode([]byte(made.rsa()))
-	for id, b := range map[byte]*pem.Block{1: first, 2: second} {
-		if err := e.PutCA(&entity.CACertificate{ID: uuid.UUID{id}, Cert: string(pem.EncodeToMemory(b))}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := e.PutCA(&entity.CACertificate{ID: uuid.UUID{3}, Cert: "x"}); err == nil {
-		t.Error("a text that is no certificate was accepted")
-	}
-	s := e.Set()
-	one, two, gone := uuid.UUID{1}, uuid.UUID{2}, uuid.UUID{3}
-
-	both, err := s.Pool([]uuid.UUID{one, two})
-	if err != nil {
-		t.Fatal(err)
-	}
-	part, err := s.Pool([]uuid.UUID{one, gone})
-	if err == nil || !strings.Contains(err.Error(), gone.String()) {
-		t.Errorf("got %v, want an error that names %s", err, gone)
-	}
-	if only, _ := s.Pool([]uuid.UUID{one}); !part.Equal(only) || part.Equal(both) {
-		t.Error("a missing authority changed more than itself")
-	}
-	if s.PoolDigest([]uuid.UUID{one, two}) != s.PoolDigest([]uuid.UUID{two, one}) {
-		t.Error("the digest depends on the order")
-	}
-	if s.PoolDigest([]uuid.UUID{one}) == s.PoolDigest([]uuid.UUID{two}) {
-		t.Error("two authorities have one digest")
+	if got := s.Certificate(&tls.ClientHelloInfo{}, nil); got != nil {
+		t.Errorf("without a default the set answered %v", got)
 	}
 }
 
@@ -306,17 +272,17 @@ func TestDefault_unreadableIsMadeAnew(t *testing.T) {
 func BenchmarkEdit(b *testing.B) {
 	for _, n := range []int{10, 1_000, 100_000} {
 		b.Run(fmt.Sprintf("names=%d", n), func(b *testing.B) {
-			e := New(nil).Edit()
+			e := New().Edit()
 			for i := range n {
 				id := uuid.NewSHA1(uuid.Nil, fmt.Append(nil, i))
 				e.set.pairs.Set(string(id[:]), &Pair{})
-				e.PutSNI(&entity.SNI{Name: fmt.Sprintf("host%d.example.com", i), Certificate: entity.Ref{ID: id}})
+				e.SetSNI(&entity.SNI{Name: fmt.Sprintf("host%d.example.com", i), Certificate: entity.Ref{ID: id}})
 			}
 			s := e.Set()
 			b.ReportAllocs()
 			for b.Loop() {
 				e := s.Edit()
-				e.PutSNI(&entity.SNI{Name: "host5.example.com", Certificate: entity.Ref{ID: uuid.UUID{1}}})
+				e.SetSNI(&entity.SNI{Name: "host5.example.com", Certificate: entity.Ref{ID: uuid.UUID{1}}})
 				s = e.Set()
 			}
 		})
