@@ -132,6 +132,14 @@ func (o *Options) PublicPort(listened uint16) uint16 {
 	return listened
 }
 
+// Check reports the first setting that is not understood. It is for those who
+// write settings, such as the Caddyfile's options, while they still know the
+// line.
+func (s *Settings) Check() error {
+	_, err := s.parse(zap.NewNop())
+	return err
+}
+
 func (s *Settings) parse(logger *zap.Logger) (*Options, error) {
 	o := &Options{
 		RealIPHeader:       "X-Real-IP",
