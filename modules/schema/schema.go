@@ -61,12 +61,6 @@ type Env struct {
 	NewID func() uuid.UUID
 
 	// Resolve answers the identifier of the row of table whose unique field
-	// has the value given. It may be nil: references by key are then left as
-	// they are.
+	// has the value given. If it is nil, only references by id are accepted.
 	Resolve func(table, field, value string) (uuid.UUID, bool)
-
-	// Variant answers the record that governs the field of a table which has
-	// one schema per name, such as plugins.config by plugin name. See
-	// Field.Variant.
-	Variant func(table, name string) (*Fields, bool)
 }
