@@ -1,0 +1,39 @@
+// Package caddyfile teaches the Caddyfile the gateway's words: the global
+// options `gateway`, `proxy_listen`, `admin_listen`, `status_listen` and
+// `stream_listen`, and the site directive `gateway`.
+//
+// Caddy makes at most one app of a global option, so each option fills one.
+// An option that is given again adds to what it said before: lists grow, a
+// single value is replaced.
+package caddyfile
+
+import (
+	"encoding/json"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("gateway", option("gateway", readGateway))
+}
+
+// option makes a global option that fills the app called name. The function
+// read stands before the option's name and finds in app what earlier
+// occurrences of the option said.
+func option[T any](name string, read func(d *caddyfile.Dispenser, app *T) error) httpcaddyfile.UnmarshalGlobalFunc {
+	return func(d *caddyfile.Dispenser, existing any) (any, error) {
+		app := new(T)
+		if earlier, ok := existing.(httpcaddyfile.App); ok {
+			if err := json.Unmarshal(earlier.Value, app); err != nil {
+				return nil, err
+			}
+		}
+		d.Next() // the option's name
+		if err := read(d, app); err != nil {
+			return nil, err
+		}
+		return httpcaddyfile.App{Name: name, Value: caddyconfig.JSON(app, nil)}, nil
+	}
+}
