@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"go.uber.org/zap"
+
+	"github.com/portcullis-gateway/portcullis/modules/entity"
 )
 
 // A Loader yields the content of a store.
@@ -72,7 +74,9 @@ type Module interface {
 	ReadOnly() bool
 
 	// Open opens the store and leaves it to the caller to close it. It may
-	// block on the disk or the network until ctx ends. Errors: ErrLocked,
-	// ErrNewer, ErrForeign, or the system's own, with the place named.
-	Open(ctx context.Context, logger *zap.Logger) (Driver, error)
+	// block on the disk or the network until ctx ends. The catalog tells the
+	// tables to stores whose content has to be understood before it is rows.
+	// Errors: ErrLocked, ErrNewer, ErrForeign, or the system's own, with the
+	// place named.
+	Open(ctx context.Context, c *entity.Catalog, logger *zap.Logger) (Driver, error)
 }

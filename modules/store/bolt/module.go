@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
 
+	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
 
@@ -80,7 +81,7 @@ func (*Store) Name() string { return "bolt" }
 func (*Store) ReadOnly() bool { return false }
 
 // Open opens the file, creating it if there is none.
-func (s *Store) Open(ctx context.Context, logger *zap.Logger) (store.Driver, error) {
+func (s *Store) Open(ctx context.Context, _ *entity.Catalog, logger *zap.Logger) (store.Driver, error) {
 	return Open(ctx, s.path, logger)
 }
 
