@@ -2,13 +2,22 @@
 // the law, and its typed view, which is what the data path reads.
 package entity
 
-import "github.com/portcullis-gateway/portcullis/modules/schema"
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/portcullis-gateway/portcullis/modules/schema"
+)
 
 // A Catalog is the set of tables that a node knows: the core entities and
 // those that plugins bring. It does not change after it was made.
 type Catalog struct {
 	tables  []*schema.Table // in dependency order: parents first
 	byName  map[string]*schema.Table
+	byPath  map[string]*schema.Table
 	plugins map[string]PluginKind
 }
 
@@ -18,8 +27,102 @@ type PluginKind struct {
 	Version    string
 	Priority   int
 	Config     *schema.Fields
-	Protocols  []string // allowed; also the default
+	Protocols  []string // allowed; also the default; nil: HTTPProtocols, and any are allowed
 	NoConsumer bool     // the plugin cannot be bound to a consumer
 	NoRoute    bool
 	NoService  bool
+}
+
+// Core makes the tables of all core entities, parents before children. Each
+// call makes new ones.
+func Core() []*schema.Table {
+	return []*schema.Table{
+		servicesTable(),
+		routesTable(),
+	}
+}
+
+// NewCatalog makes the catalog of the core entities, the plugins of the given
+// names, and the extra tables that those bring (parents before children).
+func NewCatalog(plugins map[string]PluginKind, extra ...*schema.Table) *Catalog {
+	c := &Catalog{
+		tables:  append(Core(), extra...),
+		byName:  make(map[string]*schema.Table),
+		byPath:  make(map[string]*schema.Table),
+		plugins: maps.Clone(plugins),
+	}
+	for _, t := range c.tables {
+		c.byName[t.Name] = t
+		if t.Path != "" {
+			c.byPath[t.Path] = t
+		}
+	}
+	if t := c.byName["plugins"]; t != nil {
+		for name, kind := range plugins {
+			t.Variants[name] = kind.fields()
+		}
+	}
+	schema.Link(c.tables)
+	return c
+}
+
+// Tables answers all tables, parents before children.
+func (c *Catalog) Tables() []*schema.Table { return c.tables }
+
+// Table answers the table of that name, such as "key_sets", or nil.
+func (c *Catalog) Table(name string) *schema.Table { return c.byName[name] }
+
+// ByPath answers the table whose entities are under that URL segment, such as
+// "key-sets", or nil.
+func (c *Catalog) ByPath(path string) *schema.Table { return c.byPath[path] }
+
+// Plugin answers what is known of a plugin.
+func (c *Catalog) Plugin(name string) (PluginKind, bool) {
+	kind, ok := c.plugins[name]
+	return kind, ok
+}
+
+// Plugins answers the names of all plugins, sorted.
+func (c *Catalog) Plugins() []string { return slices.Sorted(maps.Keys(c.plugins)) }
+
+// A Child is a foreign field that points at some table.
+type Child struct {
+	Table    *schema.Table // the table that has the field
+	Field    string
+	OnDelete schema.OnDelete
+}
+
+// Children answers every foreign field that points at the table, in the order
+// of the tables.
+func (c *Catalog) Children(table string) []Child {
+	var out []Child
+	for _, t := range c.tables {
+		for _, r := range t.References() {
+			if r.Table == table {
+				out = append(out, Child{t, r.Field, r.OnDelete})
+			}
+		}
+	}
+	return out
+}
+
+// Variant answers how the row of that name refines a table: the fields of a
+// plugin ("plugins", "key-auth"), a vault ("vaults", "env"), or a route of
+// that protocol.
+func (c *Catalog) Variant(table, name string) (*schema.Fields, bool) {
+	t := c.byName[table]
+	if t == nil {
+		return nil, false
+	}
+	v, ok := t.Variants[name]
+	return v, ok
+}
+
+// Env answers what processing at that time needs. A nil newID makes random
+// identifiers; a nil resolve accepts references by id only.
+func (c *Catalog) Env(now time.Time, newID func() uuid.UUID, resolve func(table, field, value string) (uuid.UUID, bool)) *schema.Env {
+	if newID == nil {
+		newID = uuid.New
+	}
+	return &schema.Env{Now: float64(now.UnixMilli()) / 1000, NewID: newID, Resolve: resolve}
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 
 	"github.com/google/uuid"
+
+	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
 
 // Plugin is the typed view of a row of the table plugins: one configuration of
@@ -20,3 +22,5 @@ type Plugin struct {
 	Enabled      bool            `json:"enabled"`
 	Tags         []string        `json:"tags"`
 }
+
+func (k PluginKind) fields() *schema.Fields { return &schema.Fields{} }

@@ -1,6 +1,13 @@
 package entity
 
-import "github.com/google/uuid"
+import (
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/portcullis-gateway/portcullis/modules/schema"
+)
 
 // Service is the typed view of a row of the table services: where requests go.
 type Service struct {
@@ -22,4 +29,139 @@ type Service struct {
 	Tags              []string    `json:"tags"`
 	CreatedAt         int64       `json:"created_at"`
 	UpdatedAt         int64       `json:"updated_at"`
+}
+
+func servicesTable() *schema.Table {
+	timeout := func(name string) schema.Field {
+		return schema.Field{Name: name, Kind: schema.Integer, Default: int64(60000), Between: []float64{1, 1<<31 - 2}}
+	}
+	onlyTLS := func(field string) schema.Check {
+		return schema.Conditional(schema.When{
+			If: "protocol", Match: schema.Field{NotOneOf: schema.Values("https", "tls")},
+			Then: field, Must: schema.Field{Null: true},
+		})
+	}
+	return &schema.Table{
+		Name: "services", Path: "services", Key: "name",
+		Fields: &schema.Fields{
+			List: []schema.Field{
+				idField(),
+				createdAt(),
+				updatedAt(),
+				utf8Name("name"),
+				{Name: "retries", Kind: schema.Integer, Default: int64(5), Between: []float64{0, 32767},
+					Doc: "The number of retries to execute upon failure to proxy."},
+				required(withDefault(protocolField(), "http")),
+				required(hostField("host")),
+				required(withDefault(portField(), int64(80))),
+				pathField("path"),
+				timeout("connect_timeout"),
+				timeout("write_timeout"),
+				timeout("read_timeout"),
+				tagsField(),
+				documented(foreign("client_certificate", "certificates", schema.Restrict),
+					"The certificate to present to the upstream server."),
+				{Name: "tls_verify", Kind: schema.Boolean,
+					Doc: "Whether to verify the upstream server's certificate. If not set, the node's setting applies."},
+				{Name: "tls_verify_depth", Kind: schema.Integer, Between: []float64{0, 64},
+					Doc: "The longest chain that is accepted when verifying the upstream server's certificate."},
+				{Name: "ca_certificates", Kind: schema.Array, Elem: &schema.Field{Kind: schema.String, UUID: true},
+					Doc: "UUIDs of the CA certificates that the upstream server's certificate is verified with."},
+				{Name: "enabled", Kind: schema.Boolean, Required: true, Default: true,
+					Doc: "Whether the routes of the service are active."},
+			},
+			Checks: []schema.Check{
+				schema.Conditional(schema.When{
+					If: "protocol", Match: schema.Field{OneOf: schema.Values("tcp", "tls", "udp", "grpc", "grpcs")},
+					Then: "path", Must: schema.Field{Null: true},
+				}),
+				onlyTLS("client_certificate"),
+				onlyTLS("tls_verify"),
+				onlyTLS("tls_verify_depth"),
+				onlyTLS("ca_certificates"),
+			},
+			Shorthands: []schema.Shorthand{
+				{Field: schema.Field{Name: "url", Kind: schema.String}, Expand: expandURL},
+			},
+		},
+	}
+}
+
+// expandURL splits a service's URL. It sets all four fields, so a URL without
+// a path removes the path. It is as lenient as Kong is: what makes no sense is
+// for the fields' own checks to refuse.
+func expandURL(value any) schema.Object {
+	text, ok := value.(string)
+	if !ok {
+		return nil
+	}
+	u := splitURL(text)
+	protocol := u.scheme
+	if protocol == "" {
+		protocol = "http"
+		if u.port == "443" {
+			protocol = "https"
+		}
+	}
+	var port any = int64(80)
+	if protocol == "https" {
+		port = int64(443)
+	}
+	if u.port != "" {
+		port = u.port
+		if n, err := strconv.ParseInt(u.port, 10, 64); err == nil {
+			port = n
+		}
+	}
+	return schema.Object{"protocol": protocol, "host": set(u.host), "port": port, "path": set(u.path)}
+}
+
+func set(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+type urlParts struct{ scheme, host, port, path string }
+
+// splitURL cuts a URL into parts without judging them.
+func splitURL(s string) (u urlParts) {
+	s, _, _ = strings.Cut(s, "#")
+	if scheme, rest, ok := strings.Cut(s, ":"); ok && isScheme(scheme) {
+		u.scheme, s = scheme, rest
+	}
+	authority, hasAuthority := strings.CutPrefix(s, "//")
+	if hasAuthority {
+		s = ""
+		if i := strings.IndexByte(authority, '/'); i >= 0 {
+			authority, s = authority[:i], authority[i:]
+		}
+		if i := strings.IndexByte(authority, '?'); i >= 0 {
+			authority = authority[:i]
+		}
+		if i := strings.LastIndexByte(authority, '@'); i >= 0 {
+			authority = authority[i+1:]
+		}
+		u.host = authority
+		if i := strings.LastIndexByte(authority, ':'); i >= 0 && !strings.HasSuffix(authority, "]") {
+			u.host, u.port = authority[:i], authority[i+1:]
+		}
+		if strings.HasPrefix(u.host, "[") && strings.HasSuffix(u.host, "]") {
+			u.host = u.host[1 : len(u.host)-1]
+		}
+	}
+	u.path, _, _ = strings.Cut(s, "?")
+	return u
+}
+
+func isScheme(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		if !letter && (i == 0 || (c < '0' || c > '9') && c != '+' && c != '-' && c != '.') {
+			return false
+		}
+	}
+	return s != ""
 }

@@ -1,6 +1,10 @@
 package entity
 
-import "github.com/google/uuid"
+import (
+	"github.com/google/uuid"
+
+	"github.com/portcullis-gateway/portcullis/modules/schema"
+)
 
 // Upstream is the typed view of a row of the table upstreams: a name that
 // stands for several targets.
@@ -77,4 +81,12 @@ type Target struct {
 	Tags      []string  `json:"tags"`
 	CreatedAt float64   `json:"created_at"` // seconds, with milliseconds
 	UpdatedAt float64   `json:"updated_at"`
+}
+
+func upstreamsTable() *schema.Table {
+	return &schema.Table{Name: "upstreams", Path: "upstreams", Key: "name", Fields: &schema.Fields{List: []schema.Field{
+		idField(), createdAt(), updatedAt(),
+		{Name: "name", Kind: schema.String, Required: true, Unique: true},
+		tagsField(),
+	}}}
 }
