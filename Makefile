@@ -5,6 +5,7 @@
 # make fuzz    every fuzz target, FUZZTIME each
 # make fmt     format the Go code and the example Caddyfiles
 # make clean   remove what make made, data of `make run` included
+# make help    this list
 
 BENCHTIME ?= 1s
 FUZZTIME  ?= 10s
@@ -20,7 +21,7 @@ PORTABLE := ./modules/listen ./modules/serve
 
 SOURCES := $(shell find . -path './.*' -prune -o \( -name '*.go' -o -name go.mod -o -name go.sum \) -print)
 
-.PHONY: build run test check cross bench fuzz fmt clean
+.PHONY: build run test check cross bench fuzz fmt clean help
 
 build: bin/caddy
 
@@ -65,3 +66,6 @@ fmt: build
 
 clean:
 	rm -rf bin .cache
+
+help:
+	@sed -n 's/^# make/make/p' Makefile

@@ -21,11 +21,13 @@ func TestSite(t *testing.T) {
 http://127.0.0.1:{$SITE} {
 	header X-Site caddy
 	respond /site "from the site"
-	gateway /api/* {
-		pass
+	route /api/* {
+		gateway {
+			pass
+		}
+		respond "from the end of the site"
 	}
 	gateway /strict/*
-	respond "from the end of the site"
 }
 `)
 	behind := upstream(t, echo)
