@@ -1,0 +1,94 @@
+// Package trie holds maps from strings that are immutable to their readers: a
+// change makes a new map, which shares with the old one all that it did not
+// touch.
+//
+// The maps are radix trees, so they also answer which of their keys are a
+// prefix of a string. They are small (one node for most keys, whose label is a
+// piece of the key, not a copy), and reading them takes no lock and allocates
+// nothing.
+package trie
+
+import (
+	"iter"
+	"strings"
+)
+
+// Map is an ordered map from strings, of any bytes, to values. The zero Map is
+// empty.
+//
+// A Map is a small value, to be copied freely: whoever has a copy sees the
+// content that it had, whatever becomes of others. It is safe for concurrent
+// reading. To change a map, either take an [Edit], or, for a map that is
+// itself a value in a map, use Put and Delete with an [Owner].
+type Map[V any] struct {
+	root *node[V]
+	size int
+}
+
+// Len answers the number of keys.
+func (m Map[V]) Len() int { return m.size }
+
+// Get answers the value of a key, and whether there is one.
+func (m Map[V]) Get(key string) (V, bool) {
+	n := m.root
+	for n != nil && strings.HasPrefix(key, n.label) {
+		key = key[len(n.label):]
+		if key == "" {
+			return n.value, n.full()
+		}
+		n = n.child(key[0])
+	}
+	var none V
+	return none, false
+}
+
+// All yields keys and values in the order of the keys' bytes.
+func (m Map[V]) All() iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		m.root.all(nil, yield)
+	}
+}
+
+// Values yields the values in the order of their keys. Unlike All, it does not
+// allocate.
+func (m Map[V]) Values() iter.Seq[V] {
+	return func(yield func(V) bool) {
+		m.root.values(yield)
+	}
+}
+
+// Prefixes finds the keys that s starts with, the shortest first:
+//
+//	for p := m.Prefixes(s); p.Next(); {
+//		use(p.Value())
+//	}
+func (m Map[V]) Prefixes(s string) Prefixes[V] {
+	return Prefixes[V]{next: m.root, rest: s}
+}
+
+// Prefixes walks the values whose keys are a prefix of a string.
+type Prefixes[V any] struct {
+	at, next *node[V]
+	rest     string // what is left of the string behind at
+}
+
+// Next moves to the next longer prefix, the first time to the shortest, and
+// reports whether there is one.
+func (p *Prefixes[V]) Next() bool {
+	for p.next != nil && strings.HasPrefix(p.rest, p.next.label) {
+		p.at = p.next
+		p.rest = p.rest[len(p.at.label):]
+		p.next = nil
+		if p.rest != "" {
+			p.next = p.at.child(p.rest[0])
+		}
+		if p.at.full() {
+			return true
+		}
+	}
+	p.next = nil
+	return false
+}
+
+// Value answers the value that the last successful Next moved to.
+func (p *Prefixes[V]) Value() V { return p.at.value }
