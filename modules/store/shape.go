@@ -30,6 +30,7 @@ type shape struct {
 	fields     []string // the top-level fields that any index reads
 	indexes    []index
 	references []schema.Reference
+	children   []entity.Child // the foreign fields that point here
 }
 
 // An index finds rows by what is in them.
@@ -52,6 +53,7 @@ func newLayout(c *entity.Catalog) *layout {
 	for _, t := range c.Tables() {
 		s := newShape(t)
 		s.position = len(l.shapes)
+		s.children = c.Children(t.Name)
 		l.shapes = append(l.shapes, s)
 		l.byName[t.Name] = s
 	}

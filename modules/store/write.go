@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -128,7 +129,10 @@ func (tx *Tx) write(s *shape, op schema.Op, obj schema.Object, before *Row) (sch
 	if err != nil {
 		return nil, err
 	}
-	return tx.image.Object(s.Name, after), nil
+	if fill := s.Related.Fill; fill != nil {
+		fill(rows{tx: tx}, obj)
+	}
+	return obj, nil
 }
 
 // check refuses an object whose unique keys another row has, or that refers to
@@ -186,14 +190,12 @@ func (tx *Tx) Delete(table string, by Key) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return true, tx.atomically(func() error {
-		for i := len(going) - 1; i >= 0; i-- {
-			if err := tx.replace(going[i].shape, going[i].row, nil); err != nil {
-				return err
-			}
+	for _, p := range slices.Backward(going) {
+		if err := tx.replace(p.shape, p.row, nil); err != nil {
+			return false, err
 		}
-		return nil
-	})
+	}
+	return true, nil
 }
 
 type placed struct {
@@ -208,7 +210,7 @@ func (tx *Tx) goingWith(s *shape, row *Row) ([]placed, error) {
 	list := []placed{{s, row}}
 	in := map[*Row]bool{row: true}
 	each := func(p placed, on schema.OnDelete, yield func(c entity.Child, r *Row) bool) {
-		for _, c := range tx.image.Catalog().Children(p.shape.Name) {
+		for _, c := range p.shape.children {
 			if c.OnDelete == on {
 				tx.image.AscendChildren(c.Table.Name, c.Field, p.row.ID, ID{}, func(r *Row) bool { return yield(c, r) })
 			}
