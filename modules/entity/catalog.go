@@ -37,8 +37,19 @@ type PluginKind struct {
 // call makes new ones.
 func Core() []*schema.Table {
 	return []*schema.Table{
+		workspacesTable(),
+		certificatesTable(),
+		snisTable(),
+		caCertificatesTable(),
+		keySetsTable(),
+		keysTable(),
+		upstreamsTable(),
+		targetsTable(),
 		servicesTable(),
 		routesTable(),
+		consumersTable(),
+		pluginsTable(),
+		vaultsTable(),
 	}
 }
 
@@ -57,10 +68,8 @@ func NewCatalog(plugins map[string]PluginKind, extra ...*schema.Table) *Catalog 
 			c.byPath[t.Path] = t
 		}
 	}
-	if t := c.byName["plugins"]; t != nil {
-		for name, kind := range plugins {
-			t.Variants[name] = kind.fields()
-		}
+	for name, kind := range plugins {
+		c.byName["plugins"].Variants[name] = kind.fields()
 	}
 	schema.Link(c.tables)
 	return c

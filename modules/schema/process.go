@@ -20,7 +20,7 @@ import (
 //
 // The arguments are not changed, and the result shares no list, map or record
 // with them. Every field of the table is a key of the result, and nil when it
-// is unset.
+// is unset, but for transient fields that an update does not mention.
 func (t *Table) Process(op Op, input, current Object, env *Env) (Object, *Error) {
 	p := newProcessor(op, env)
 	in, errs := t.Fields.expand(p, input)
@@ -77,6 +77,13 @@ func (t *Table) CheckKey(field, value string) *Error {
 		return InvalidUnique(field, fmt.Sprint(msg))
 	}
 	return nil
+}
+
+// Validate judges an object that is no row of a table, and answers its
+// messages, or nil; see Error.Fields.
+func (fs *Fields) Validate(input Object) Object {
+	_, errs := newProcessor(Insert, nil).record(fs, nil, input)
+	return errs
 }
 
 // keep restores what a write may not change.
@@ -174,6 +181,8 @@ func (p *processor) record(fields, over *Fields, in Object) (Object, Object) {
 		v, present := in[f.Name]
 		if present {
 			known++
+		} else if f.Transient && p.op == Update {
+			continue
 		}
 		w, err := p.field(f, v, present)
 		out[f.Name] = w
@@ -249,8 +258,9 @@ func (p *processor) auto(f *Field, v any) (any, bool) {
 func merge(fields, over *Fields, top, bottom Object) Object {
 	out := make(Object, len(bottom)+1)
 	for i := range fields.List { // an object that lost a field must not fail for it
-		if v, ok := bottom[fields.List[i].Name]; ok {
-			out[fields.List[i].Name] = v
+		f := &fields.List[i]
+		if v, ok := bottom[f.Name]; ok && !f.Transient {
+			out[f.Name] = v
 		}
 	}
 	for name, v := range top {
