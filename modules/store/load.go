@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -34,6 +35,7 @@ func Load(ctx context.Context, c *entity.Catalog, from Loader) (*Image, []Proble
 		return nil, nil, err
 	}
 	for i, t := range im.tables {
+		b.dropTwins(im.layout.shapes[i])
 		t.fill(b.rows[i], b.entries[i])
 	}
 	for i, t := range im.tables {
@@ -78,6 +80,27 @@ func (b *builder) add(table string, r *Row, bad error) {
 
 func (b *builder) report(table string, r *Row, reason error, kept bool) {
 	b.problems = append(b.problems, Problem{Table: table, ID: r.ID, Reason: reason, Kept: kept})
+}
+
+// dropTwins sorts the rows of a table and leaves out those with an identifier
+// that came before.
+func (b *builder) dropTwins(s *shape) {
+	rows := b.rows[s.position]
+	slices.SortStableFunc(rows, func(a, b *Row) int { return compareID(a.ID, b.ID) })
+	twins := make(map[*Row]bool)
+	for i := 1; i < len(rows); i++ {
+		if rows[i].ID == rows[i-1].ID {
+			twins[rows[i]] = true
+			b.report(s.Name, rows[i], errors.New("a row with this id came before"), false)
+		}
+	}
+	if len(twins) == 0 {
+		return
+	}
+	b.rows[s.position] = slices.DeleteFunc(rows, func(r *Row) bool { return twins[r] })
+	for i, es := range b.entries[s.position] {
+		b.entries[s.position][i] = slices.DeleteFunc(es, func(e entry) bool { return twins[e.row] })
+	}
 }
 
 // dropRivals takes rows out that hold a unique key of a row before them.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -123,7 +124,7 @@ func (s *shape) keys(r *Row, ks []key) ([]key, error) {
 		return ks, err
 	}
 	if text, err := scalar(id); err != nil || text != r.ID.String() {
-		return ks, fmt.Errorf("its id is %s in its data", id)
+		return ks, fmt.Errorf("its data is that of a row with the id %s", cmp.Or(string(id), "null"))
 	}
 	for i, ix := range s.indexes {
 		v := values[ix.parts[0]]

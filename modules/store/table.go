@@ -103,12 +103,10 @@ func (t *table) replace(before, after *Row, old, now []key) {
 	}
 }
 
-// fill builds the trees of an empty table from rows and their keys, which it
-// sorts first: appending to a tree is several times faster than inserting.
+// fill builds the trees of an empty table from its rows, which are sorted, and
+// their entries, which it sorts: appending to a tree is several times faster
+// than inserting.
 func (t *table) fill(rows []*Row, entries [][]entry) {
-	if !slices.IsSortedFunc(rows, func(a, b *Row) int { return compareID(a.ID, b.ID) }) {
-		slices.SortFunc(rows, func(a, b *Row) int { return compareID(a.ID, b.ID) })
-	}
 	for _, r := range rows {
 		t.rows.Load(r)
 	}
