@@ -1,0 +1,229 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/portcullis-gateway/portcullis/modules/certs"
+	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/listen"
+	"github.com/portcullis-gateway/portcullis/modules/node"
+	"github.com/portcullis-gateway/portcullis/modules/serve"
+)
+
+func init() { caddy.RegisterModule(new(App)) }
+
+// DefaultListen is Kong's `proxy_listen`.
+const DefaultListen = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384"
+
+// App is the gateway's own HTTP door: the listeners of `proxy_listen`.
+//
+// Each request is passed to the service of the route that matches it, or
+// answered as Kong would. Routes, services and certificates are those of the
+// app `gateway`, and their changes take effect at once; the listeners are part
+// of Caddy's configuration. Those that a reload leaves as they are stay open,
+// with all their connections.
+type App struct {
+	// The addresses to listen on, with their flags. An empty list is Kong's
+	// `off`. Default: `0.0.0.0:8000 reuseport backlog=16384` and
+	// `0.0.0.0:8443 http2 ssl reuseport backlog=16384`.
+	Listen []listen.Bind `json:"listen,omitzero"`
+
+	// How long clients may take.
+	Timeouts Timeouts `json:"timeouts,omitzero"`
+
+	// How long the head of a request may be, in bytes. Default: 32768.
+	MaxHeaderSize int `json:"max_header_size,omitempty"`
+
+	// How long requests and WebSocket connections may go on when their
+	// listener closes. Default: without limit.
+	GracePeriod caddy.Duration `json:"grace_period,omitempty"`
+
+	ctx    caddy.Context
+	logger *zap.Logger
+	engine *Engine
+	leases []*serve.Lease
+}
+
+// Timeouts limit the single steps of serving a client; there is no limit for
+// a whole request or response. What upstreams may take, services say.
+type Timeouts struct {
+	// For sending the head of a request. Default: 60s.
+	Header caddy.Duration `json:"header,omitempty"`
+
+	// Between two reads of a request's body. Default: 60s.
+	Body caddy.Duration `json:"body,omitempty"`
+
+	// Between two writes of a response, when the client is slow to receive it.
+	// Default: 60s.
+	Send caddy.Duration `json:"send,omitempty"`
+
+	// For the next request on a connection. Default: 75s.
+	Idle caddy.Duration `json:"idle,omitempty"`
+}
+
+// withDefaults fills what is unset with nginx's timeouts.
+func (t Timeouts) withDefaults() Timeouts {
+	for _, f := range []struct {
+		value    *caddy.Duration
+		standard time.Duration
+	}{
+		{&t.Header, serve.DefaultReadHeaderTimeout},
+		{&t.Body, time.Minute},
+		{&t.Send, time.Minute},
+		{&t.Idle, serve.DefaultIdleTimeout},
+	} {
+		if *f.value == 0 {
+			*f.value = caddy.Duration(f.standard)
+		}
+	}
+	return t
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "gateway_proxy", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision fills the defaults. It opens nothing.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx, a.logger = ctx, ctx.Logger()
+	if a.Listen == nil {
+		binds, err := listen.Parse("proxy_listen", DefaultListen, listen.HTTP)
+		if err != nil {
+			return err
+		}
+		a.Listen = binds
+	}
+	a.Listen = listen.ShareHTTP2(a.Listen)
+	a.Timeouts = a.Timeouts.withDefaults()
+	return nil
+}
+
+// Validate reports listeners that cannot be opened together, and limits that
+// make no sense.
+func (a *App) Validate() error {
+	for _, b := range a.Listen {
+		if err := b.Validate("proxy_listen", listen.HTTP); err != nil {
+			return err
+		}
+	}
+	if err := listen.Conflicts(a.Listen...); err != nil {
+		return fmt.Errorf("proxy_listen: %w", err)
+	}
+	for name, d := range map[string]caddy.Duration{
+		"timeouts: header": a.Timeouts.Header, "timeouts: body": a.Timeouts.Body,
+		"timeouts: send": a.Timeouts.Send, "timeouts: idle": a.Timeouts.Idle, "grace_period": a.GracePeriod,
+	} {
+		if d < 0 {
+			return fmt.Errorf("proxy_listen: %s: %s: expected a duration that is not negative", name, time.Duration(d))
+		}
+	}
+	if a.MaxHeaderSize < 0 {
+		return fmt.Errorf("proxy_listen: max_header_size: %d: expected a number of bytes that is not negative", a.MaxHeaderSize)
+	}
+	return nil
+}
+
+// Start borrows the node and opens the listeners.
+func (a *App) Start() error {
+	app, err := gateway.From(a.ctx)
+	if err != nil {
+		return err
+	}
+	n, err := app.Node()
+	if err != nil {
+		return err
+	}
+	a.engine = NewEngine(n, app.Options(), a.Timeouts, a.logger)
+	g := serve.Generation{
+		Handler:     a.engine,
+		Trusted:     app.Options().Trusts,
+		Logger:      a.logger,
+		GracePeriod: time.Duration(a.GracePeriod),
+	}
+	if g.TLS, err = a.tls(n); err != nil {
+		return err
+	}
+	for _, b := range a.Listen {
+		lease, err := serve.Open(a.ctx, serve.Config{
+			Option:            "proxy_listen",
+			Bind:              b,
+			ReadHeaderTimeout: time.Duration(a.Timeouts.Header),
+			IdleTimeout:       time.Duration(a.Timeouts.Idle),
+			MaxHeaderBytes:    a.MaxHeaderSize,
+		}, g)
+		if err != nil {
+			return err
+		}
+		a.leases = append(a.leases, lease)
+	}
+	return nil
+}
+
+// tls answers handshakes: with the certificate whose SNI fits, else with the
+// default ones. It is nil if no listener needs it.
+func (a *App) tls(n *node.Node) (func(*tls.ClientHelloInfo) (*tls.Config, error), error) {
+	needed := false
+	for _, b := range a.Listen {
+		needed = needed || b.SSL
+	}
+	if !needed {
+		return nil, nil
+	}
+	def, err := certs.Default(a.ctx, a.ctx.Storage())
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if c := n.View().Snapshot.Certificates().Certificate(hello, def); c != nil {
+			return c, nil
+		}
+		return nil, errors.New("no certificate")
+	}}
+	return func(*tls.ClientHelloInfo) (*tls.Config, error) { return config, nil }, nil
+}
+
+// Stop gives the listeners back. Requests under way go on.
+func (a *App) Stop() error {
+	leases, engine := a.leases, a.engine
+	a.leases, a.engine = nil, nil
+	serve.Stop(leases...)
+	if engine != nil {
+		go func() {
+			for _, l := range leases {
+				<-l.Done()
+			}
+			engine.Close()
+		}()
+	}
+	return nil
+}
+
+// Cleanup undoes a start that failed halfway.
+func (a *App) Cleanup() error { return a.Stop() }
+
+// Addresses are those that the app listens on, as "host:port", with the port
+// that the system chose where the bind leaves it open.
+func (a *App) Addresses() []string {
+	var list []string
+	for _, l := range a.leases {
+		for _, addr := range l.Addrs() {
+			list = append(list, addr.String())
+		}
+	}
+	return list
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.Validator    = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

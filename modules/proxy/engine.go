@@ -1,0 +1,192 @@
+// Package proxy answers HTTP requests: it finds the route of each, and passes
+// it to the route's service.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"net/textproto"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
+	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/node"
+	"github.com/portcullis-gateway/portcullis/modules/router"
+	"github.com/portcullis-gateway/portcullis/modules/snapshot"
+)
+
+// kongVersion is what the headers Server and Via say, for clients that read
+// it.
+const kongVersion = "kong/3.9.1"
+
+// A Source hands out the world as it is now. The value is immutable.
+type Source interface{ View() *node.View }
+
+// An Engine answers requests as Kong's proxy does. It is a plain handler that
+// opens no sockets of its own, safe for concurrent use.
+//
+// It reads one snapshot of the world for each request, from match to the last
+// byte. Connections to upstreams are shared by all engines of the process and
+// stay open across a reload.
+type Engine struct {
+	source   Source
+	options  *gateway.Options
+	realIP   string // the header named by real_ip_header, as net/http spells it
+	timeouts Timeouts
+	logger   *zap.Logger
+	wire     *wire
+	closed   sync.Once
+}
+
+// NewEngine makes an engine. Close it when no more requests will come.
+func NewEngine(source Source, options *gateway.Options, timeouts Timeouts, logger *zap.Logger) *Engine {
+	return &Engine{
+		source:   source,
+		options:  options,
+		realIP:   textproto.CanonicalMIMEHeaderKey(options.RealIPHeader),
+		timeouts: timeouts.withDefaults(),
+		logger:   logger,
+		wire:     holdWire(),
+	}
+}
+
+// Close gives the connections to upstreams back. Requests under way end
+// undisturbed, unless this was the process's last engine.
+func (e *Engine) Close() { e.closed.Do(dropWire) }
+
+// ServeHTTP answers a request. Where no route matches, the answer is Kong's
+// 404.
+func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.serve(w, r, false) }
+
+// serve answers a request and reports whether it did: with pass, one that no
+// route matches is left alone.
+func (e *Engine) serve(w http.ResponseWriter, r *http.Request, pass bool) (answered bool) {
+	x := exchanges.Get().(*exchange)
+	x.begin(e, w, r)
+	defer x.end()
+	return x.serve(pass)
+}
+
+// An exchange is one request on its way through the engine. It belongs to the
+// goroutine of the handler; what other goroutines may touch, such as those of
+// a transport, is in a try.
+type exchange struct {
+	*Engine
+	w http.ResponseWriter
+	r *http.Request
+
+	snapshot *snapshot.Snapshot
+	start    time.Time
+	id       string // of the request: 32 hexadecimal digits
+
+	facts
+	routing router.Request
+	match   snapshot.Match
+
+	body    body
+	tried   balancer.RetrySet
+	sentAt  time.Time // when the first try began; zero: no upstream was contacted
+	askedAt time.Time // when the try began that got the response
+	started bool      // the response's head is on its way
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+func (x *exchange) begin(e *Engine, w http.ResponseWriter, r *http.Request) {
+	x.Engine, x.w, x.r = e, w, r
+	x.start = time.Now()
+	x.snapshot = e.source.View().Snapshot
+	x.id = requestID()
+}
+
+// end gives the exchange back to the pool. Nothing of the request may stay in
+// it.
+func (x *exchange) end() {
+	if p := recover(); p != nil {
+		err, _ := p.(error)
+		abort := x.started
+		if !errors.Is(err, http.ErrAbortHandler) {
+			x.logger.Error("panic while serving", x.fields(zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))...)
+			if !abort {
+				x.fail(http.StatusInternalServerError)
+			}
+		} else {
+			abort = true
+		}
+		if abort {
+			defer panic(http.ErrAbortHandler) // ends the connection, and no more than that
+		}
+	}
+	*x = exchange{}
+	exchanges.Put(x)
+}
+
+// serve takes the request from facts to answer.
+func (x *exchange) serve(pass bool) bool {
+	if m := x.r.Method; m == http.MethodTrace || m == http.MethodConnect {
+		x.fail(http.StatusMethodNotAllowed) // as nginx
+		return true
+	}
+	x.gather()
+	var ok bool
+	if x.match, ok = x.snapshot.Match(&x.routing); !ok {
+		if !pass {
+			x.refuse(http.StatusNotFound, "no Route matched with those values")
+		}
+		return !pass
+	}
+	if x.wrongProtocol() {
+		return true
+	}
+	s := x.match.Service
+	if s == nil {
+		x.refuse(http.StatusServiceUnavailable, "no Service found with those values")
+		return true
+	}
+	if s.Err != nil {
+		x.logger.Error("service cannot be used", x.fields(zap.Error(s.Err))...)
+		x.fail(http.StatusInternalServerError)
+		return true
+	}
+	x.forward()
+	return true
+}
+
+// requestID makes an identifier: 32 hexadecimal digits. It is for finding a
+// request again, not for keeping a secret.
+func requestID() string {
+	const digits = "0123456789abcdef"
+	var b [32]byte
+	for i := 0; i < len(b); i += 16 {
+		n := rand.Uint64()
+		for j := range 16 {
+			b[i+j] = digits[n&15]
+			n >>= 4
+		}
+	}
+	return string(b[:])
+}
+
+// fields are what every log line about the request tells.
+func (x *exchange) fields(more ...zap.Field) []zap.Field {
+	fs := []zap.Field{zap.String("request_id", x.id)}
+	if r := x.match.Route; r != nil {
+		fs = append(fs, zap.Stringer("route_id", r.ID))
+	}
+	if s := x.match.Service; s != nil {
+		fs = append(fs, zap.Stringer("service_id", s.ID))
+	}
+	return append(fs, more...)
+}
+
+// clientGone reports whether nobody waits for the answer any more.
+func (x *exchange) clientGone() bool { return errors.Is(x.r.Context().Err(), context.Canceled) }
+
+// Interface guards
+var _ http.Handler = (*Engine)(nil)

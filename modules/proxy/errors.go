@@ -1,0 +1,270 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/gateway"
+)
+
+// nginxMessages are the texts of errors that Kong leaves to nginx
+// (kong/error_handlers.lua).
+var nginxMessages = map[int]string{
+	400: "Bad request",
+	404: "Not found",
+	405: "Method not allowed",
+	408: "Request timeout",
+	411: "Length required",
+	412: "Precondition failed",
+	413: "Payload too large",
+	414: "URI too long",
+	417: "Expectation failed",
+	500: "An unexpected error occurred",
+	502: "An invalid response was received from the upstream server",
+	503: "The upstream server is currently unavailable",
+	504: "The upstream server is timing out",
+}
+
+// refuse answers with an error that Kong raises itself. Where the client does
+// not say which type of content it accepts, it gets JSON.
+func (x *exchange) refuse(status int, message string) {
+	x.answer(status, message, bodyType(accept(x.r.Header, "application/json")))
+}
+
+// fail answers with an error that, in Kong, nginx raises. Where the client
+// does not say which type of content it accepts, it gets that of its own body,
+// or error_default_type.
+func (x *exchange) fail(status int) {
+	message := nginxMessages[status]
+	if message == "" {
+		message = "The upstream server responded with " + strconv.Itoa(status)
+	}
+	preferred := x.options.ErrorDefaultType
+	if t := x.r.Header.Get("Content-Type"); t != "" {
+		preferred = t
+	}
+	x.answer(status, message, bodyType(accept(x.r.Header, preferred)))
+}
+
+// answer writes an error. A gRPC client gets it in headers.
+func (x *exchange) answer(status int, message string, t template) {
+	if isGRPC(x.r) {
+		x.answerGRPC(status, grpcStatus(status), message)
+		return
+	}
+	h := x.w.Header()
+	x.ownHeaders(h, status)
+	text := t.before + message + t.between + x.id + t.after
+	h["Content-Type"] = []string{t.contentType}
+	h["Content-Length"] = []string{strconv.Itoa(len(text))}
+	x.started = true
+	x.w.WriteHeader(status)
+	_, _ = x.w.Write([]byte(text)) // a client that left needs no error
+}
+
+// answerGRPC writes a status that gRPC clients understand, without a body.
+func (x *exchange) answerGRPC(status, code int, message string) {
+	h := x.w.Header()
+	x.ownHeaders(h, status)
+	h["Content-Type"] = []string{"application/grpc"}
+	h["Grpc-Status"] = []string{strconv.Itoa(code)}
+	h["Grpc-Message"] = []string{message}
+	x.answerEmpty(status)
+}
+
+// answerEmpty writes the head of an answer that has no body.
+func (x *exchange) answerEmpty(status int) {
+	x.w.Header()["Content-Length"] = []string{"0"}
+	x.started = true
+	x.w.WriteHeader(status)
+}
+
+// ownHeaders sets the headers of an answer that is not an upstream's.
+func (x *exchange) ownHeaders(h http.Header, status int) {
+	on := x.options.Headers
+	if on&gateway.HeaderServer != 0 {
+		h["Server"] = []string{kongVersion}
+	}
+	if x.sentAt.IsZero() {
+		if on&gateway.HeaderResponseLatency != 0 {
+			h["X-Kong-Response-Latency"] = []string{milliseconds(time.Since(x.start))}
+		}
+	} else { // an upstream was asked, so it counts as proxied
+		if on&gateway.HeaderVia != 0 {
+			h["Via"] = []string{x.via(x.match.Service.Protocol)}
+		}
+		if on&gateway.HeaderProxyLatency != 0 {
+			h["X-Kong-Proxy-Latency"] = []string{milliseconds(x.sentAt.Sub(x.start))}
+		}
+		if on&gateway.HeaderUpstreamStatus != 0 {
+			h["X-Kong-Upstream-Status"] = []string{strconv.Itoa(status)}
+		}
+	}
+	x.commonHeaders(h)
+}
+
+// wrongProtocol answers requests whose protocol the route does not allow, and
+// reports whether it did (kong/runloop/handler.lua, before access).
+func (x *exchange) wrongProtocol() bool {
+	var plain, secure, grpc, grpcs bool
+	for _, p := range x.match.Route.Protocols {
+		switch p {
+		case "http":
+			plain = true
+		case "https":
+			secure = true
+		case "grpc":
+			grpc = true
+		case "grpcs":
+			grpcs = true
+		}
+	}
+	if secure && !plain && x.forwardedProto != "https" {
+		x.redirect(x.match.Route.HTTPSRedirectStatusCode)
+		return true
+	}
+	if !grpc && !grpcs {
+		return false
+	}
+	switch {
+	case !isGRPC(x.r):
+		x.refuse(http.StatusUnsupportedMediaType, "Non-gRPC request matched gRPC route")
+	case x.r.ProtoMajor != 2:
+		x.offerUpgrade("HTTP/2")
+		x.refuse(http.StatusUpgradeRequired, "Please use HTTP2 protocol")
+	case !grpc && x.forwardedProto != "https":
+		x.answerGRPC(http.StatusOK, 1, "gRPC request matched gRPCs route")
+	default:
+		return false
+	}
+	return true
+}
+
+// redirect sends the client to the same place over TLS, or tells it to go.
+func (x *exchange) redirect(status int) {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		h := x.w.Header()
+		x.ownHeaders(h, status)
+		h["Location"] = []string{"https://" + x.forwardedHost + x.path + x.query}
+		x.answerEmpty(status)
+	default:
+		x.offerUpgrade("TLS/1.2, HTTP/1.1")
+		x.refuse(http.StatusUpgradeRequired, "Please use HTTPS protocol")
+	}
+}
+
+// offerUpgrade sets the headers that go with a 426. HTTP/2 forbids them (RFC
+// 9113, section 8.2.2).
+func (x *exchange) offerUpgrade(protocol string) {
+	if x.r.ProtoMajor < 2 {
+		h := x.w.Header()
+		h["Connection"] = []string{"Upgrade"}
+		h["Upgrade"] = []string{protocol}
+	}
+}
+
+// isGRPC reports whether the request speaks gRPC.
+func isGRPC(r *http.Request) bool {
+	return strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
+}
+
+// grpcStatus is the gRPC status that says what an HTTP status does
+// (kong/pdk/response.lua).
+func grpcStatus(status int) int {
+	switch status {
+	case 200:
+		return 0
+	case 401:
+		return 16
+	case 403:
+		return 7
+	case 404:
+		return 5
+	case 409:
+		return 6
+	case 429:
+		return 8
+	case 499:
+		return 1
+	case 501:
+		return 12
+	case 503:
+		return 14
+	case 504:
+		return 4
+	}
+	switch status / 100 {
+	case 4:
+		return 3
+	case 5:
+		return 13
+	}
+	return 2
+}
+
+// A template is an error body; message and request id go into its gaps, as
+// they are.
+type template struct{ contentType, before, between, after string }
+
+var templates = map[string]template{
+	"application/json": {
+		"application/json; charset=utf-8",
+		"{\n  \"message\":\"", "\",\n  \"request_id\":\"", "\"\n}",
+	},
+	"text/plain": {"text/plain; charset=utf-8", "", "\nrequest_id: ", "\n"},
+	"text/html": {
+		"text/html; charset=utf-8",
+		"<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Error</title>\n  </head>\n" +
+			"  <body>\n    <h1>Error</h1>\n    <p>",
+		".</p>\n    <p>request_id: ", "</p>\n  </body>\n</html>\n",
+	},
+	"application/xml": {
+		"application/xml; charset=utf-8",
+		"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>", "</message>\n  <requestid>", "</requestid>\n</error>",
+	},
+}
+
+// accept is what the client says it accepts, or otherwise.
+func accept(h http.Header, otherwise string) string {
+	if values := h["Accept"]; len(values) > 0 {
+		return strings.Join(values, ",")
+	}
+	return otherwise
+}
+
+// bodyType chooses the body for a list of accepted types: the one with the
+// highest quality that comes first. Unknown types stand for JSON.
+func bodyType(accepted string) template {
+	best, bestQ := "", -1.0
+	for item := range strings.SplitSeq(accepted, ",") {
+		name, params, _ := strings.Cut(item, ";")
+		if q := quality(params); q > bestQ {
+			best, bestQ = strings.ToLower(strings.TrimSpace(name)), q
+		}
+	}
+	if best == "text/*" {
+		best = "text/plain"
+	}
+	if t, ok := templates[best]; ok {
+		return t
+	}
+	return templates["application/json"]
+}
+
+// quality reads the q of a media type's parameters; 1 if there is none.
+func quality(params string) float64 {
+	for p := range strings.SplitSeq(params, ";") {
+		if name, value, ok := strings.Cut(p, "="); ok && strings.EqualFold(strings.TrimSpace(name), "q") {
+			if q, err := strconv.ParseFloat(strings.TrimSpace(value), 64); err == nil {
+				return q
+			}
+		}
+	}
+	return 1
+}
+
+// milliseconds is a latency as headers tell it.
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

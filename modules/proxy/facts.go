@@ -1,0 +1,181 @@
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/serve"
+)
+
+// facts is what the request's connection and head say.
+type facts struct {
+	peer    netip.AddrPort // who is connected; invalid for a Unix socket
+	client  netip.AddrPort // who asks, as far as a trusted peer knows
+	trusted bool           // whether the peer may speak for others
+	scheme  string         // of the connection: http or https
+	port    string         // that the request arrived on, by port_maps
+	host    string         // from the Host header: without port, in lower case
+
+	path  string // as it was sent, without the query
+	query string // as it was sent, with its "?"; empty if there was none
+
+	// What the client says or, if its peer is not trusted, what is known:
+	// the values of X-Forwarded-*.
+	forwardedProto, forwardedHost, forwardedPort, forwardedPath string
+}
+
+// gather reads the facts and makes the router's question of them.
+func (x *exchange) gather() {
+	r := x.r
+	x.scheme = "http"
+	if r.TLS != nil {
+		x.scheme = "https"
+	}
+	var local netip.AddrPort
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		local = addrPort(a)
+	}
+	x.meetPeer()
+	public := x.options.PublicPort(local.Port())
+	x.port = strconv.Itoa(int(public))
+	x.host = strings.ToLower(hostOnly(r.Host))
+	x.path, x.query = target(r)
+
+	x.forwardedProto, x.forwardedHost, x.forwardedPort, x.forwardedPath = x.scheme, x.host, x.port, x.path
+	if x.trusted {
+		override(&x.forwardedProto, r.Header, "X-Forwarded-Proto")
+		override(&x.forwardedHost, r.Header, "X-Forwarded-Host")
+		override(&x.forwardedPort, r.Header, "X-Forwarded-Port")
+		override(&x.forwardedPath, r.Header, "X-Forwarded-Path")
+	}
+
+	q := &x.routing
+	q.Method, q.Host, q.Path, q.Header = r.Method, r.Host, entity.NormalizePath(x.path), r.Header
+	q.Source, q.Destination = x.client, netip.AddrPortFrom(local.Addr(), public)
+	if r.TLS != nil {
+		q.TLS, q.SNI = true, r.TLS.ServerName
+	}
+}
+
+// meetPeer finds out who is connected and whom it speaks for (nginx's
+// realip module, with Kong's options).
+func (x *exchange) meetPeer() {
+	x.peer, _ = netip.ParseAddrPort(x.r.RemoteAddr)
+	x.peer = netip.AddrPortFrom(x.peer.Addr().Unmap().WithZone(""), x.peer.Port())
+	if x.peer.IsValid() {
+		x.trusted = x.options.Trusts(x.peer.Addr())
+	} else {
+		x.trusted = x.options.TrustUnix
+	}
+	x.client = x.peer
+	if !x.trusted {
+		return
+	}
+	if x.options.RealIPHeader == "proxy_protocol" {
+		if c := serve.ConnFrom(x.r.Context()); c != nil {
+			if source, _, ok := c.Proxied(); ok {
+				x.client = source
+			}
+		}
+		return
+	}
+	if values := x.r.Header[x.realIP]; len(values) > 0 {
+		x.client = realIP(x.client, values, x.options)
+	}
+}
+
+// realIP reads a list of addresses from its end: the last one is the client
+// or, with real_ip_recursive, the last one that is not trusted. A word that is
+// no address ends the list (ngx_http_get_forwarded_addr).
+func realIP(client netip.AddrPort, values []string, o *gateway.Options) netip.AddrPort {
+	for i := len(values) - 1; i >= 0; i-- {
+		for rest := values[i]; rest != ""; {
+			comma := strings.LastIndexByte(rest, ',')
+			word := strings.TrimSpace(rest[comma+1:])
+			rest = rest[:max(0, comma)]
+			a, ok := parseAddr(word)
+			if !ok {
+				return client
+			}
+			client = a
+			if !o.RealIPRecursive || !o.Trusts(a.Addr()) {
+				return client
+			}
+		}
+	}
+	return client
+}
+
+// parseAddr reads an address with or without a port; IPv6 with a port, and
+// only then, stands in brackets.
+func parseAddr(s string) (netip.AddrPort, bool) {
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return netip.AddrPortFrom(a.Unmap().WithZone(""), 0), true
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port()), true
+	}
+	return netip.AddrPort{}, false
+}
+
+// clientIP is the client's address in text; "unix:" as nginx has it for a peer
+// without one.
+func (f *facts) clientIP() string { return ipText(f.client) }
+
+func ipText(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return "unix:"
+	}
+	return a.Addr().String()
+}
+
+// target splits the request target, as it was sent, into path and query. The
+// path of one in absolute form begins behind its authority.
+func target(r *http.Request) (path, query string) {
+	path = r.RequestURI
+	if i := strings.IndexByte(path, '?'); i >= 0 {
+		path, query = path[:i], path[i:]
+	}
+	if path != "" && path[0] != '/' {
+		if _, rest, ok := strings.Cut(path, "://"); ok {
+			path = ""
+			if i := strings.IndexByte(rest, '/'); i >= 0 {
+				path = rest[i:]
+			}
+		}
+	}
+	if path == "" {
+		path = "/"
+	}
+	return path, query
+}
+
+// hostOnly cuts the port off a Host header.
+func hostOnly(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && i > strings.LastIndexByte(host, ']') {
+		return host[:i]
+	}
+	return host
+}
+
+// override replaces value by the header's, if there is one.
+func override(value *string, h http.Header, name string) {
+	if v := h[name]; len(v) > 0 && v[0] != "" {
+		*value = v[0]
+	}
+}
+
+// addrPort is the IP address and port of a socket; the zero value if it is not
+// a TCP one.
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	}
+	return netip.AddrPort{}
+}

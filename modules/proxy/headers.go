@@ -1,0 +1,200 @@
+package proxy
+
+import (
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/gateway"
+)
+
+// perConnection are the request headers that end at this hop (RFC 9110,
+// section 7.6.1, and what nginx keeps to itself). TE, Connection and Upgrade
+// are set anew where they are needed.
+var perConnection = []string{
+	"Connection", "Keep-Alive", "Proxy", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect",
+	"Content-Length", // net/http has it in a field
+}
+
+// upstreamHeader makes the headers of the request to the upstream. It shares
+// the values of the client's, not the map.
+func (x *exchange) upstreamHeader() http.Header {
+	in := x.r.Header
+	out := make(http.Header, len(in)+12)
+	for name, values := range in {
+		out[name] = values
+	}
+	eachToken(in["Connection"], func(token string) { delete(out, textproto.CanonicalMIMEHeaderKey(token)) })
+	for _, name := range perConnection {
+		delete(out, name)
+	}
+	if _, ok := out["User-Agent"]; !ok {
+		out["User-Agent"] = nil // else net/http would send its own
+	}
+
+	one := make([]string, 0, 12) // the values that are set here, in one piece
+	set := func(name, value string) {
+		one = append(one, value)
+		out[name] = one[len(one)-1:]
+	}
+	client := x.clientIP()
+	set("X-Real-Ip", client)
+	if list := in["X-Forwarded-For"]; len(list) > 0 {
+		set("X-Forwarded-For", strings.Join(list, ", ")+", "+ipText(x.peer))
+	} else {
+		set("X-Forwarded-For", client)
+	}
+	set("X-Forwarded-Proto", x.forwardedProto)
+	set("X-Forwarded-Host", x.forwardedHost)
+	set("X-Forwarded-Port", x.forwardedPort)
+	set("X-Forwarded-Path", x.forwardedPath)
+	if prefix := in.Get("X-Forwarded-Prefix"); x.trusted && prefix != "" {
+		set("X-Forwarded-Prefix", prefix)
+	} else if p := x.match.Prefix; x.match.Route.StripPath && p != "" && p != "/" {
+		set("X-Forwarded-Prefix", p)
+	} else {
+		delete(out, "X-Forwarded-Prefix")
+	}
+	if x.options.UpstreamRequestID {
+		set("X-Kong-Request-Id", x.id)
+	}
+	via := protocolVersion(x.r) + " " + kongVersion
+	if list := in["Via"]; len(list) > 0 {
+		via = strings.Join(list, ", ") + ", " + via
+	}
+	set("Via", via)
+
+	if hasToken(in["Te"], "trailers") {
+		set("Te", "trailers")
+	}
+	switch {
+	case overHTTP2(x.match.Service.Protocol): // has no Connection header
+	case x.wantsWebSocket():
+		set("Connection", "keep-alive, Upgrade")
+		set("Upgrade", "websocket")
+	default:
+		set("Connection", "keep-alive")
+	}
+	return out
+}
+
+// wantsWebSocket reports whether the client asks to change to the WebSocket
+// protocol, the only one that Kong passes on.
+func (x *exchange) wantsWebSocket() bool {
+	h := x.r.Header
+	return x.r.ProtoMajor == 1 && strings.EqualFold(h.Get("Upgrade"), "websocket") && hasToken(h["Connection"], "upgrade")
+}
+
+// clientHeader copies the headers of an upstream's response to the client's.
+// What is there already stays: the server may have set Connection.
+func (x *exchange) clientHeader(resp *http.Response) {
+	h, in := x.w.Header(), resp.Header
+	eachToken(in["Connection"], func(token string) {
+		switch name := textproto.CanonicalMIMEHeaderKey(token); name {
+		case "Close", "Keep-Alive", "Upgrade":
+		default:
+			delete(in, name)
+		}
+	})
+	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Trailer"} {
+		delete(in, name)
+	}
+	if u := in.Get("Upgrade"); u != "" && !(x.wantsWebSocket() && strings.EqualFold(u, "websocket")) {
+		delete(in, "Upgrade")
+	}
+	for name, values := range in {
+		h[name] = values
+	}
+	if _, ok := in["Content-Type"]; !ok {
+		h["Content-Type"] = nil // else net/http would guess one
+	}
+
+	on := x.options.Headers
+	if on&gateway.HeaderServer != 0 && len(in["Server"]) == 0 {
+		h["Server"] = []string{kongVersion}
+	}
+	if on&gateway.HeaderVia != 0 {
+		via := x.via(x.match.Service.Protocol)
+		if list := in["Via"]; len(list) > 0 {
+			via = strings.Join(list, ", ") + ", " + via
+		}
+		h["Via"] = []string{via}
+	}
+	if on&gateway.HeaderProxyLatency != 0 {
+		h["X-Kong-Proxy-Latency"] = []string{milliseconds(x.sentAt.Sub(x.start))}
+	}
+	if on&gateway.HeaderUpstreamLatency != 0 {
+		h["X-Kong-Upstream-Latency"] = []string{milliseconds(time.Since(x.askedAt))}
+	}
+	if on&gateway.HeaderUpstreamStatus != 0 {
+		h["X-Kong-Upstream-Status"] = []string{strconv.Itoa(resp.StatusCode)}
+	}
+	x.commonHeaders(h)
+}
+
+// commonHeaders sets the headers of every answer.
+func (x *exchange) commonHeaders(h http.Header) {
+	if x.options.Headers&gateway.HeaderRequestID != 0 {
+		h["X-Kong-Request-Id"] = []string{x.id}
+	}
+	if !x.options.AllowDebugHeader || len(x.r.Header["Kong-Debug"]) == 0 {
+		return
+	}
+	if r := x.match.Route; r != nil {
+		h["Kong-Route-Id"] = []string{r.ID.String()}
+		if r.Name != "" {
+			h["Kong-Route-Name"] = []string{r.Name}
+		}
+	}
+	if s := x.match.Service; s != nil {
+		h["Kong-Service-Id"] = []string{s.ID.String()}
+		if s.Name != "" {
+			h["Kong-Service-Name"] = []string{s.Name}
+		}
+	}
+}
+
+// via is this hop's entry of the header Via in a response.
+func (x *exchange) via(protocol string) string {
+	if overHTTP2(protocol) {
+		return "2 " + kongVersion
+	}
+	return "1.1 " + kongVersion
+}
+
+// protocolVersion is the version of HTTP that the client speaks.
+func protocolVersion(r *http.Request) string {
+	switch {
+	case r.ProtoMajor == 2:
+		return "2"
+	case r.ProtoMajor == 3:
+		return "3"
+	case r.ProtoMinor == 0:
+		return "1.0"
+	}
+	return "1.1"
+}
+
+// overHTTP2 reports whether a service is spoken to in HTTP/2.
+func overHTTP2(protocol string) bool { return protocol == "grpc" || protocol == "grpcs" }
+
+// hasToken reports whether a list header has the token, in any case.
+func hasToken(values []string, token string) (found bool) {
+	eachToken(values, func(t string) { found = found || strings.EqualFold(t, token) })
+	return found
+}
+
+// eachToken goes through the comma separated words of a header's values,
+// without their parameters.
+func eachToken(values []string, f func(token string)) {
+	for _, v := range values {
+		for item := range strings.SplitSeq(v, ",") {
+			item, _, _ = strings.Cut(item, ";")
+			if item = strings.TrimSpace(item); item != "" {
+				f(item)
+			}
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// respond passes an upstream's response to the client, and ends the try.
+func (x *exchange) respond(t *try, resp *http.Response) {
+	defer t.end()
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		x.upgrade(t, resp)
+		return
+	}
+	defer resp.Body.Close()
+	x.askedAt = t.start
+	x.clientHeader(resp)
+
+	// A client that does not know of trailers is not sent any.
+	trailers := isGRPC(x.r) || hasToken(x.r.Header["Te"], "trailers")
+	announced := 0
+	if trailers && len(resp.Trailer) > 0 {
+		announced = len(resp.Trailer)
+		names := make([]string, 0, announced)
+		for name := range resp.Trailer {
+			names = append(names, name)
+		}
+		x.w.Header()["Trailer"] = []string{strings.Join(names, ", ")}
+	}
+	x.started = true
+	x.w.WriteHeader(resp.StatusCode)
+	if x.r.Method == http.MethodHead {
+		return
+	}
+	x.copyBody(t, resp)
+	if trailers {
+		x.copyTrailers(resp, announced)
+	}
+}
+
+// buffers are for copying bodies.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// copyBody streams the body. A body that breaks off breaks the connection to
+// the client off as well, so that it cannot be taken for whole.
+func (x *exchange) copyBody(t *try, resp *http.Response) {
+	control := http.NewResponseController(x.w)
+	flush := x.streams(resp)
+	if flush {
+		_ = control.Flush() // the client need not wait for the first byte to read the head
+	}
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	deadline := time.Time{} // for the write to a client under way
+	for n := 0; ; n++ {
+		t.watch.begin(reading)
+		size, err := resp.Body.Read(*buf)
+		t.watch.finish(reading)
+		if size > 0 {
+			// The first write finds room in the socket's buffer. Later ones
+			// wait for the client, but not for ever.
+			if now := time.Now(); n > 0 && deadline.Sub(now) < time.Duration(x.timeouts.Send)/2 {
+				deadline = now.Add(time.Duration(x.timeouts.Send))
+				_ = control.SetWriteDeadline(deadline)
+			}
+			if _, err := x.w.Write((*buf)[:size]); err != nil {
+				panic(http.ErrAbortHandler) // the client is gone
+			}
+			if flush {
+				_ = control.Flush()
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			x.brokenBody(t, err)
+		}
+	}
+	if !deadline.IsZero() {
+		_ = control.Flush()
+		_ = control.SetWriteDeadline(time.Time{})
+	}
+}
+
+// brokenBody ends the exchange when the upstream's body broke off.
+func (x *exchange) brokenBody(t *try, err error) {
+	if !x.clientGone() {
+		x.logger.Error("response body of upstream broke off",
+			x.fields(zap.String("target", t.target), zap.Duration("duration", time.Since(t.start)), zap.Error(err))...)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// streams reports whether each piece of the body is passed on at once, rather
+// than when a buffer is full.
+func (x *exchange) streams(resp *http.Response) bool {
+	return resp.ContentLength < 0 || !x.match.Route.ResponseBuffering ||
+		strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")
+}
+
+// copyTrailers passes trailers on: those that were announced by their names,
+// others in the way that net/http knows.
+func (x *exchange) copyTrailers(resp *http.Response, announced int) {
+	if len(resp.Trailer) == 0 {
+		return
+	}
+	// Makes an HTTP/1 body chunked, which alone can have trailers.
+	_ = http.NewResponseController(x.w).Flush()
+	h := x.w.Header()
+	prefix := ""
+	if len(resp.Trailer) != announced {
+		prefix = http.TrailerPrefix
+	}
+	for name, values := range resp.Trailer {
+		h[prefix+name] = values
+	}
+}

@@ -1,0 +1,274 @@
+package proxy
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
+	"github.com/portcullis-gateway/portcullis/modules/listen"
+)
+
+// Kong's defaults for idle connections to upstreams
+// (upstream_keepalive_pool_size, upstream_keepalive_idle_timeout).
+const (
+	idlePerKey  = 512
+	idleTotal   = 16384 // ours: Host headers can make many keys, see identity
+	idleTimeout = 60 * time.Second
+)
+
+// maxResponseHeader is how long the head of an upstream's response may be, in
+// bytes.
+const maxResponseHeader = 256 << 10
+
+// wire is what the engines of a process share: the connections to upstreams,
+// and the positions of their balancers. It outlives every configuration.
+//
+// There is one transport for each protocol, not one for each TLS identity: the
+// pool's key is the authority of a request's URL, and the engine writes the
+// identity there. What is dialled, and how, the dial in the request's context
+// says. So nothing has to be found, shared or dropped for a new identity, and
+// idle connections of an old one end after a minute.
+type wire struct {
+	http1, http2, clearHTTP2 *http.Transport
+	balancers                balancer.States
+	stop                     chan struct{}
+	unguard                  func()
+}
+
+var wires = caddy.NewUsagePool()
+
+func holdWire() *wire {
+	w, _, _ := wires.LoadOrNew("wire", func() (caddy.Destructor, error) { return newWire(), nil })
+	return w.(*wire)
+}
+
+func dropWire() { _, _ = wires.Delete("wire") }
+
+func newWire() *wire {
+	transport := func(enable func(*http.Protocols)) *http.Transport {
+		p := new(http.Protocols)
+		enable(p)
+		return &http.Transport{
+			Protocols:              p,
+			DialContext:            dialPlain,
+			DialTLSContext:         dialTLS,
+			DisableCompression:     true,
+			MaxIdleConns:           idleTotal,
+			MaxIdleConnsPerHost:    idlePerKey,
+			IdleConnTimeout:        idleTimeout,
+			MaxResponseHeaderBytes: maxResponseHeader,
+			HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
+		}
+	}
+	w := &wire{
+		http1:      transport(func(p *http.Protocols) { p.SetHTTP1(true) }),
+		http2:      transport(func(p *http.Protocols) { p.SetHTTP2(true) }),
+		clearHTTP2: transport(func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }),
+		stop:       make(chan struct{}),
+		unguard:    guardCaddyAdmin(),
+	}
+	go w.sweep()
+	return w
+}
+
+// sweep forgets the balancers of upstreams that are not used.
+func (w *wire) sweep() {
+	t := time.NewTicker(10 * time.Minute)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			w.balancers.Sweep()
+		case <-w.stop:
+			return
+		}
+	}
+}
+
+// Destruct ends idle connections. Caddy's pool calls it when
+// the last engine is closed.
+func (w *wire) Destruct() error {
+	close(w.stop)
+	w.unguard()
+	for _, t := range []*http.Transport{w.http1, w.http2, w.clearHTTP2} {
+		t.CloseIdleConnections()
+	}
+	return nil
+}
+
+// roundTripper is the transport for a service's protocol, and the scheme of
+// its URLs.
+func (w *wire) roundTripper(protocol string) (rt http.RoundTripper, scheme string, ok bool) {
+	switch protocol {
+	case "http":
+		return w.http1, "http", true
+	case "https":
+		return w.http1, "https", true
+	case "grpc":
+		return w.clearHTTP2, "http", true
+	case "grpcs":
+		return w.http2, "https", true
+	}
+	return nil, "", false
+}
+
+// A dial says how to connect for a try. Two dials with equal identities may use
+// each other's connections.
+type dial struct {
+	address string        // host:port
+	connect time.Duration // for name resolution, TCP and TLS together
+	guarded bool          // whether this process's private listeners are out of reach
+	tls     *tlsIdentity  // nil: plain
+	http2   bool
+}
+
+// tlsIdentity is what makes two TLS connections to one address different.
+type tlsIdentity struct {
+	serverName string
+	verify     bool
+	depth      int            // intermediate certificates at most, if verify
+	roots      *x509.CertPool // nil: the system's
+	client     *tls.Certificate
+	key        string // names roots and client
+}
+
+// authority is the key under which connections are pooled, in the form of a
+// URL's host. It is the address, unless there is more to tell.
+func (d *dial) authority() string {
+	if d.tls == nil && d.guarded {
+		return d.address
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %t ", d.address, d.guarded)
+	if t := d.tls; t != nil {
+		fmt.Fprintf(h, "%q %t %d %q", t.serverName, t.verify, t.depth, t.key)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16]) + ":1"
+}
+
+// dialKey is the key of the *dial in a request's context.
+type dialKey struct{}
+
+// dialPlain is the transports' DialContext.
+func dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
+	d := ctx.Value(dialKey{}).(*dial)
+	ctx, cancel := context.WithTimeout(ctx, d.connect)
+	defer cancel()
+	return d.tcp(ctx)
+}
+
+// dialTLS is the transports' DialTLSContext.
+func dialTLS(ctx context.Context, _, _ string) (net.Conn, error) {
+	d := ctx.Value(dialKey{}).(*dial)
+	ctx, cancel := context.WithTimeout(ctx, d.connect)
+	defer cancel()
+	conn, err := d.tcp(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := tls.Client(conn, d.tlsConfig())
+	if err := c.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("tls handshake with %s: %w", d.address, err)
+	}
+	if d.http2 && c.ConnectionState().NegotiatedProtocol != "h2" {
+		c.Close()
+		return nil, fmt.Errorf("%s does not speak HTTP/2 over TLS (no ALPN h2)", d.address)
+	}
+	return c, nil
+}
+
+func (d *dial) tcp(ctx context.Context) (net.Conn, error) {
+	nd := net.Dialer{KeepAlive: 30 * time.Second}
+	if d.guarded {
+		nd.Control = guard
+	}
+	nd.SetMultipathTCP(false)
+	return nd.DialContext(ctx, "tcp", d.address)
+}
+
+func (d *dial) tlsConfig() *tls.Config {
+	t := d.tls
+	c := &tls.Config{
+		ServerName:         t.serverName,
+		RootCAs:            t.roots,
+		InsecureSkipVerify: !t.verify,
+	}
+	if d.http2 {
+		c.NextProtos = []string{"h2"}
+	}
+	if t.client != nil {
+		// What is configured is shown, as nginx does; the server judges.
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return t.client, nil }
+	}
+	if t.verify {
+		c.VerifyConnection = func(cs tls.ConnectionState) error {
+			for _, chain := range cs.VerifiedChains {
+				// OpenSSL's depth counts neither the server's certificate nor
+				// the trust anchor.
+				if len(chain) <= t.depth+2 {
+					return nil
+				}
+			}
+			return fmt.Errorf("certificate chain is longer than tls_verify_depth %d allows", t.depth)
+		}
+	}
+	return c
+}
+
+// errPrivate is why a connection to this process's own private listeners is
+// refused.
+var errPrivate = errors.New("the address is this process's own Admin API, Status API or Caddy's admin endpoint (see allow_admin_upstream)")
+
+// guard is a dialer's Control. It sees each address that a name resolved to,
+// so a name cannot be pointed at a private listener behind our back.
+func guard(_, address string, _ syscall.RawConn) error {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil // not TCP
+	}
+	if listen.IsPrivate(ap) {
+		return errPrivate
+	}
+	return nil
+}
+
+// guardCaddyAdmin marks Caddy's admin endpoint as private, where it listens
+// unless the configuration says otherwise, until the function that it returns
+// is called.
+func guardCaddyAdmin() (undo func()) {
+	var undos []func()
+	a, err := caddy.ParseNetworkAddressWithDefaults(caddy.DefaultAdminListen, "tcp", 2019)
+	if err == nil && strings.HasPrefix(a.Network, "tcp") {
+		ips := []netip.Addr{netip.IPv6Unspecified()}
+		if ip, err := netip.ParseAddr(a.Host); err == nil {
+			ips = []netip.Addr{ip}
+		} else if a.Host == "localhost" {
+			ips = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+		}
+		for _, ip := range ips {
+			undos = append(undos, listen.MarkPrivate(netip.AddrPortFrom(ip, uint16(a.StartPort))))
+		}
+	}
+	return func() {
+		for _, undo := range undos {
+			undo()
+		}
+	}
+}
+
+// Interface guards
+var _ caddy.Destructor = (*wire)(nil)

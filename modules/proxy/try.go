@@ -1,0 +1,139 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A try is one attempt to get an answer from one address. It is the context of
+// the request that it sends, which saves a few allocations. Transports may
+// touch it after they have answered, so it is never used again.
+type try struct {
+	context.Context // of the client's request; ends when the watch or the try does
+
+	cancel  context.CancelCauseFunc
+	dial    dial
+	watch   watch
+	start   time.Time
+	target  string // for the log
+	sent    atomic.Bool
+	bodyErr atomic.Pointer[error] // what reading the client's body failed with
+
+	mu       sync.Mutex
+	answered bool                // protected by mu; the transport has returned
+	client   http.ResponseWriter // protected by mu, until answered
+}
+
+// Value answers the dial to the transports.
+func (t *try) Value(key any) any {
+	if key == (dialKey{}) {
+		return &t.dial
+	}
+	return t.Context.Value(key)
+}
+
+// newTry prepares a try to reach d, and the request to send.
+func (x *exchange) newTry(d dial, scheme, host, path string) (*try, *http.Request) {
+	t := &try{dial: d, start: time.Now(), target: d.address, client: x.w}
+	ctx, cancel := context.WithCancelCause(x.r.Context())
+	t.cancel = cancel
+	t.Context = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:        t.gotConn,
+		WroteRequest:   t.wroteRequest,
+		Got1xxResponse: t.got1xx,
+	})
+	s := x.match.Service
+	t.watch.arm(cancel, milli(s.ReadTimeout), milli(s.WriteTimeout), time.Duration(x.timeouts.Body))
+
+	req := x.r.WithContext(t) // a copy, of which most is replaced
+	req.URL = &url.URL{Scheme: scheme, Host: d.authority(), Opaque: path}
+	if x.query != "" {
+		req.URL.RawQuery = x.query[1:]
+		req.URL.ForceQuery = true // a bare "?" stays
+	}
+	req.Proto, req.ProtoMajor, req.ProtoMinor = "HTTP/1.1", 1, 1
+	req.Host, req.RequestURI, req.TLS, req.RemoteAddr = host, "", nil, ""
+	req.Close, req.TransferEncoding = false, nil
+	req.Header = x.upstreamHeader()
+	req.GetBody = nil
+	switch b := &x.body; {
+	case b.none:
+		req.Body, req.ContentLength, req.Trailer = nil, 0, nil
+	case b.stream != nil:
+		req.Body, req.ContentLength = &sentBody{from: b.stream, try: t}, b.length
+	default:
+		small := b.small
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(small)), b.length
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(small)), nil }
+	}
+	return t, req
+}
+
+// The next three are called by transports, on goroutines of theirs, possibly
+// after the try is over.
+
+func (t *try) gotConn(httptrace.GotConnInfo) {
+	t.sent.Store(true)
+	t.watch.begin(writing)
+}
+
+func (t *try) wroteRequest(httptrace.WroteRequestInfo) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.watch.finish(writing)
+	if !t.answered {
+		t.watch.begin(reading)
+	}
+}
+
+// got1xx passes an informational response on; the server says 100 Continue
+// for itself.
+func (t *try) got1xx(code int, header textproto.MIMEHeader) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.answered {
+		return nil
+	}
+	t.watch.begin(reading)
+	if code == http.StatusContinue || code == http.StatusSwitchingProtocols {
+		return nil
+	}
+	h := t.client.Header()
+	own := maps.Clone(h)
+	maps.Copy(h, header)
+	t.client.WriteHeader(code)
+	clear(h)
+	maps.Copy(h, own)
+	return nil
+}
+
+// settle says that the transport has returned: with a response, whose body is
+// read from now on, or without.
+func (t *try) settle() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.answered = true
+	t.client = nil
+	t.watch.finish(reading)
+}
+
+// end releases what the try holds. Its response must have been read.
+func (t *try) end() {
+	t.watch.disarm()
+	t.cancel(context.Canceled)
+}
+
+// milli is a duration of so many milliseconds.
+func milli(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// Interface guards
+var _ context.Context = (*try)(nil)

@@ -1,0 +1,77 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// Why a watch ended a try.
+var (
+	errReadTimeout   = errors.New("timeout while waiting for the upstream to send")
+	errWriteTimeout  = errors.New("timeout while waiting for the upstream to receive")
+	errClientTimeout = errors.New("timeout while waiting for the client to send its body")
+)
+
+// A watch limits how long each single step may take: between two reads from
+// the upstream, two writes to it, or two reads of the client's body, as nginx's
+// proxy_read_timeout and its relatives do. The total time has no limit.
+//
+// A step only notes when it must be over; one timer looks every now and then.
+// It looks as often as the shortest limit is long, so no step is found late by
+// more than that. Safe for concurrent use.
+type watch struct {
+	limits [steps]time.Duration
+	ends   [steps]atomic.Int64 // since start, in nanoseconds; 0: the step is not under way
+	cancel context.CancelCauseFunc
+	start  time.Time
+	every  time.Duration
+	timer  *time.Timer
+}
+
+type step int
+
+const (
+	reading  step = iota // from the upstream
+	writing              // to the upstream
+	awaiting             // the client's body
+	steps
+)
+
+var stepErrors = [steps]error{errReadTimeout, errWriteTimeout, errClientTimeout}
+
+// arm starts the watch. When a step takes too long it cancels with the step's
+// error.
+func (w *watch) arm(cancel context.CancelCauseFunc, read, write, body time.Duration) {
+	w.limits = [steps]time.Duration{read, write, body}
+	w.every = min(read, write, body)
+	w.cancel = cancel
+	w.start = time.Now()
+	w.timer = time.AfterFunc(w.every, w.look)
+}
+
+// begin says that a step is under way from now on; said again, that it has
+// made progress.
+func (w *watch) begin(s step) { w.ends[s].Store(int64(time.Since(w.start) + w.limits[s])) }
+
+// finish says that a step is over.
+func (w *watch) finish(s step) { w.ends[s].Store(0) }
+
+// disarm ends the watch.
+func (w *watch) disarm() { w.timer.Stop() }
+
+func (w *watch) look() {
+	now, next := time.Since(w.start), w.every
+	for s := range w.ends {
+		switch left := time.Duration(w.ends[s].Load()) - now; {
+		case left == -now: // not under way
+		case left <= 0:
+			w.cancel(stepErrors[s])
+			return
+		default:
+			next = min(next, left)
+		}
+	}
+	w.timer.Reset(next)
+}
