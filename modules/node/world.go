@@ -72,7 +72,7 @@ func newWorld(cfg Config) (*world, error) {
 	}
 	w.image = image
 	for _, p := range problems {
-		w.problems = append(w.problems, Problem{Table: p.Table, ID: p.ID, Reason: p.Reason})
+		w.problems = append(w.problems, Problem{Table: p.Table, ID: p.ID.String(), Reason: p.Reason.Error()})
 	}
 	if h, ok := driver.(interface{ Hash() string }); ok {
 		w.hash = h.Hash()
@@ -111,7 +111,7 @@ func (w *world) write(ctx context.Context, p write) error {
 		return fmt.Errorf("waiting for earlier writes: %w", context.Cause(ctx))
 	}
 
-	tx := store.Begin(w.image, w.catalog, store.Options{Now: time.Now()})
+	tx := store.Begin(w.image, store.Options{Now: time.Now()})
 	if err := p.fn(tx); err != nil {
 		return err
 	}

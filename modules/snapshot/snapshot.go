@@ -86,7 +86,7 @@ func (s *Snapshot) Match(r *router.Request) (Match, bool) {
 	}
 	match := Match{Route: m.Value, Path: m.Path}
 	if ref := m.Value.Service; ref != nil {
-		match.Service, _ = s.services.Get(key(&ref.ID))
+		match.Service, _ = s.services.Get(string(ref.ID[:]))
 	}
 	return match, true
 }
