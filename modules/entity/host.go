@@ -226,9 +226,10 @@ func checkIPOrCIDR(s string) string {
 	return ""
 }
 
-// normalTarget is the form in which a target's address is stored: with a port,
-// addresses in normal form, IPv6 in brackets.
-func normalTarget(s string) string {
+// NormalTarget answers the form in which a target's address is stored: with a
+// port, 8000 if there is none, addresses in normal form, and IPv6 expanded in
+// brackets. What is no address stays as it is.
+func NormalTarget(s string) string {
 	const defaultPort = 8000
 	h, err := parseHost(s)
 	if err != nil {

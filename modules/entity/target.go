@@ -36,7 +36,7 @@ func targetsTable() *schema.Table {
 				Doc: "The share of the upstream's traffic that this target gets."},
 			tagsField(),
 		}},
-		Transform: func(o schema.Object) { o["target"] = normalTarget(o["target"].(string)) },
+		Transform: func(o schema.Object) { o["target"] = NormalTarget(o["target"].(string)) },
 	}
 }
 

@@ -1,7 +1,7 @@
 package schema
 
 import (
-	"encoding/json"
+	"strconv"
 	"strings"
 )
 
@@ -62,10 +62,8 @@ func coerce(f *Field, v any) any {
 		}
 	case Integer, Number:
 		if s, ok := v.(string); ok {
-			if n := json.Number(strings.TrimSpace(s)); json.Valid([]byte(n)) {
-				if x, ok := number(n); ok {
-					return x
-				}
+			if x, err := strconv.ParseFloat(strings.TrimSpace(s), 64); err == nil && strings.Trim(s, " +-.0123456789eE") == "" {
+				return x
 			}
 		}
 	case Array, Set:

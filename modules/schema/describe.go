@@ -75,6 +75,14 @@ func (f *Field) Describe() Object {
 		if len(f.Fields.Checks) > 0 {
 			o["entity_checks"] = f.Fields.Describe()["entity_checks"]
 		}
+		if len(f.Fields.Shorthands) > 0 {
+			list := make([]any, len(f.Fields.Shorthands))
+			for i := range f.Fields.Shorthands {
+				sh := &f.Fields.Shorthands[i].Field
+				list[i] = Object{sh.Name: sh.Describe()}
+			}
+			o["shorthand_fields"] = list
+		}
 	}
 	return o
 }

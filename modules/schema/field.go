@@ -20,7 +20,7 @@ type Field struct {
 	NotOneOf  []any     // values that are refused
 	OneOf     []any     // the only values that are accepted
 	Timestamp bool      // greater than zero
-	UUID      bool      // the text of a UUID, in lower case
+	UUID      bool      // the text of a UUID, which is stored in lower case
 	Between   []float64 // lowest and highest number, both accepted
 	LenEq     *int      // exact length: bytes of a string, elements of the rest
 	LenMin    *int      // default for strings: 1, so that empty ones are refused

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"maps"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -34,7 +35,7 @@ func (p *processor) foreign(f *Field, v any) (any, any) {
 	if !isUUID(s) {
 		return v, Object{"id": "expected a valid UUID"}
 	}
-	return Object{"id": s}, nil
+	return Object{"id": strings.ToLower(s)}, nil
 }
 
 // resolve replaces references by another unique key of the parent with

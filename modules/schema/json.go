@@ -6,23 +6,31 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"sync"
 	"unicode/utf8"
 )
 
 // Marshal writes a processed object for clients: every field in table order,
 // null when it is unset.
-func (t *Table) Marshal(o Object) []byte {
+func (t *Table) Marshal(o Object) []byte { return t.AppendJSON(make([]byte, 0, 1024), o) }
+
+// AppendJSON appends what Marshal writes.
+func (t *Table) AppendJSON(b []byte, o Object) []byte {
 	w := writer{nulls: true}
-	return w.record(make([]byte, 0, 1024), t.Fields, t.variant(o), o)
+	return w.record(b, t.Fields, t.variant(o), o)
 }
 
 // Pack writes a processed object for stores: as Marshal, without unset and
 // transient fields.
 func (t *Table) Pack(o Object) []byte {
-	var scratch [1024]byte
+	scratch := packing.Get().(*[]byte)
+	defer packing.Put(scratch)
 	w := writer{}
-	return slices.Clone(w.record(scratch[:0], t.Fields, t.variant(o), o))
+	*scratch = w.record((*scratch)[:0], t.Fields, t.variant(o), o)
+	return slices.Clone(*scratch)
 }
+
+var packing = sync.Pool{New: func() any { return new([]byte) }}
 
 // A writer appends JSON by the fields, so that neither reflection nor sorting
 // is needed where the shape is known.
@@ -171,4 +179,14 @@ func appendString(b []byte, s string) []byte {
 	}
 	b = append(b, s[start:]...)
 	return append(b, '"')
+}
+
+// validUTF8 is utf8.ValidString with a short way for plain ASCII.
+func validUTF8(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return utf8.ValidString(s)
+		}
+	}
+	return true
 }

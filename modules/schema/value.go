@@ -43,6 +43,9 @@ func (p *processor) value(f *Field, v any) (any, any) {
 		if f.Referenceable && IsReference(s) {
 			return s, nil
 		}
+		if f.UUID {
+			v = strings.ToLower(s)
+		}
 	case Integer:
 		n, ok := integer(v)
 		if !ok {
@@ -76,7 +79,7 @@ func (p *processor) value(f *Field, v any) (any, any) {
 	if msg := f.check(v); msg != "" {
 		return v, either(f.Err, msg)
 	}
-	if s, ok := v.(string); ok && !utf8.ValidString(s) {
+	if s, ok := v.(string); ok && !validUTF8(s) {
 		v = strings.ToValidUTF8(s, "\uFFFD")
 	}
 	return v, nil
@@ -340,7 +343,7 @@ func isUUID(s string) bool {
 				return false
 			}
 		default:
-			if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			if (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
 				return false
 			}
 		}
