@@ -99,14 +99,14 @@ func (h *Handler) Cleanup() error {
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("gateway takes no argument but a matcher, got %q", d.Val())
 	}
 	for d.NextBlock(0) {
 		if d.Val() != "pass" {
 			return d.Errf("unknown option %q; expected pass", d.Val())
 		}
 		if d.NextArg() {
-			return d.ArgErr()
+			return d.Errf("pass takes no argument, got %q", d.Val())
 		}
 		h.Pass = true
 	}
