@@ -25,6 +25,8 @@ type yamlReader struct {
 	size    int // values so far, those behind aliases counted each time
 	limit   int
 	depth   int
+	skipped int        // lines before the text
+	root    *yaml.Node // the content of the document, nil if it has none
 }
 
 // anchor is what aliases refer to. Nodes are never written, so all aliases
@@ -37,28 +39,49 @@ type anchor struct {
 
 // parseYAML reads text, which has to be one YAML document.
 func parseYAML(text []byte, report func(line int, format string, args ...any)) (node, error) {
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	var doc yaml.Node
-	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		return node{}, nil
-	} else if err != nil {
-		return node{}, yamlError(err, text)
+	if len(text) > pieceSize {
+		var errs Errors
+		if n, ok := parsePieces(text, pieceSize, errs.addf); ok {
+			for _, p := range errs.Problems {
+				report(p.Line, "%s", p.Message)
+			}
+			return n, nil
+		}
 	}
-	r := &yamlReader{report: report, anchors: map[*yaml.Node]*anchor{}, limit: max(maxSize, len(text))}
-	n, err := r.read(&doc)
-	if err != nil {
-		return node{}, err
-	}
-	var next yaml.Node
-	switch err := dec.Decode(&next); {
-	case errors.Is(err, io.EOF):
-	case err != nil:
-		return node{}, yamlError(err, text)
-	case next.Kind == yaml.DocumentNode && len(next.Content) == 1 && next.Content[0].ShortTag() == "!!null":
-	default:
+	r := &yamlReader{report: report, limit: max(maxSize, len(text))}
+	n, next, err := r.document(text)
+	if err == nil && next != nil && next.ShortTag() != "!!null" {
 		report(next.Line, "a second document begins here, where one is expected")
 	}
-	return n, nil
+	return n, err
+}
+
+// document reads the first document of a text, and answers the content of the
+// second one if there is one.
+func (r *yamlReader) document(text []byte) (n node, second *yaml.Node, err error) {
+	r.anchors, r.root = map[*yaml.Node]*anchor{}, nil
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var doc, next yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return node{}, nil, nil
+	} else if err != nil {
+		return node{}, nil, yamlError(err, text)
+	}
+	if len(doc.Content) > 0 {
+		r.root = doc.Content[0]
+	}
+	if n, err = r.read(&doc); err != nil {
+		return node{}, nil, err
+	}
+	if err := dec.Decode(&next); errors.Is(err, io.EOF) {
+		return n, nil, nil
+	} else if err != nil {
+		return node{}, nil, yamlError(err, text)
+	}
+	if len(next.Content) == 0 {
+		return n, &next, nil
+	}
+	return n, next.Content[0], nil
 }
 
 func (r *yamlReader) read(y *yaml.Node) (node, error) {
@@ -83,7 +106,7 @@ func (r *yamlReader) read(y *yaml.Node) (node, error) {
 }
 
 func (r *yamlReader) content(y *yaml.Node) (node, error) {
-	n := node{line: y.Line}
+	n := node{line: r.skipped + y.Line}
 	switch y.Kind {
 	case yaml.DocumentNode:
 		if len(y.Content) == 0 {
@@ -120,7 +143,7 @@ func (r *yamlReader) content(y *yaml.Node) (node, error) {
 }
 
 func (r *yamlReader) mapping(y *yaml.Node) (node, error) {
-	n := node{line: y.Line}
+	n := node{line: r.skipped + y.Line}
 	m := make(members, 0, len(y.Content)/2)
 	var merged []members
 	for i := 0; i+1 < len(y.Content); i += 2 {
@@ -142,7 +165,7 @@ func (r *yamlReader) mapping(y *yaml.Node) (node, error) {
 			}
 			merged = append(merged, from...)
 		default:
-			value.line = key.Line
+			value.line = r.skipped + key.Line
 			m = append(m, member{key.Value, value})
 		}
 	}
