@@ -3,3 +3,12 @@
 //
 //	xcaddy build --with github.com/portcullis-gateway/portcullis
 package portcullis
+
+import (
+	_ "github.com/portcullis-gateway/portcullis/admin"
+	_ "github.com/portcullis-gateway/portcullis/caddyfile"
+	_ "github.com/portcullis-gateway/portcullis/modules/gateway"
+	_ "github.com/portcullis-gateway/portcullis/modules/proxy"
+	_ "github.com/portcullis-gateway/portcullis/modules/store/bolt"
+	_ "github.com/portcullis-gateway/portcullis/modules/store/memory"
+)

@@ -17,6 +17,13 @@ import (
 
 func init() {
 	httpcaddyfile.RegisterGlobalOption("gateway", option("gateway", readGateway))
+	httpcaddyfile.RegisterGlobalOption("proxy_listen", option("gateway_proxy", readProxyListen))
+	httpcaddyfile.RegisterGlobalOption("admin_listen", option("gateway_admin", readAdminListen))
+	httpcaddyfile.RegisterGlobalOption("status_listen", option("gateway_status", readStatusListen))
+	httpcaddyfile.RegisterGlobalOption("stream_listen", readStreamListen)
+
+	httpcaddyfile.RegisterHandlerDirective("gateway", readSite)
+	httpcaddyfile.RegisterDirectiveOrder("gateway", httpcaddyfile.Before, "reverse_proxy")
 }
 
 // option makes a global option that fills the app called name. The function

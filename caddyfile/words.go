@@ -24,7 +24,7 @@ func (w words[T]) block(d *caddyfile.Dispenser, t *T) error {
 		}
 		read, ok := w[word]
 		if !ok {
-			return d.Errf("unknown option %q; expected one of: %s", word, strings.Join(slices.Sorted(maps.Keys(w)), ", "))
+			return d.Errf("unrecognized option %q; expected one of: %s", word, strings.Join(slices.Sorted(maps.Keys(w)), ", "))
 		}
 		if err := read(d, t); err != nil {
 			return err

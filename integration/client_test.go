@@ -2,6 +2,7 @@ package integration
 
 import (
 	"crypto/tls"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -30,4 +31,22 @@ func upstream(t testing.TB, handler http.HandlerFunc) *httptest.Server {
 func echo(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Upstream", "echo")
 	w.Write([]byte(r.Method + " " + r.Host + " " + r.RequestURI + "\n"))
+}
+
+// keep asks the proxy for path in a loop, on one connection.
+func keep(b *testing.B, p *process, path string) {
+	b.Helper()
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	for b.Loop() {
+		resp, err := client.Get("http://" + p.addr("PROXY") + path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			b.Fatalf("GET %s: %s", path, resp.Status)
+		}
+	}
 }

@@ -103,7 +103,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	for d.NextBlock(0) {
 		if d.Val() != "pass" {
-			return d.Errf("unknown option %q; expected pass", d.Val())
+			return d.Errf("unrecognized option %q; expected pass", d.Val())
 		}
 		if d.NextArg() {
 			return d.Errf("pass takes no argument, got %q", d.Val())

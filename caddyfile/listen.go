@@ -1,0 +1,239 @@
+package caddyfile
+
+import (
+	"maps"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/portcullis-gateway/portcullis/admin"
+	"github.com/portcullis-gateway/portcullis/modules/listen"
+	"github.com/portcullis-gateway/portcullis/modules/proxy"
+)
+
+// A door is what the listen options fill, whichever app it belongs to.
+type door struct {
+	option string
+	listen *[]listen.Bind
+
+	readHeader, readBody, write, idle *caddy.Duration
+	maxHeaderSize                     *int
+	gracePeriod                       *caddy.Duration
+
+	access *admin.Access // nil for the proxy
+}
+
+// readProxyListen reads the global option `proxy_listen`; see read.
+func readProxyListen(d *caddyfile.Dispenser, app *proxy.App) error {
+	t := &app.Timeouts
+	door := &door{
+		option: "proxy_listen", listen: &app.Listen,
+		readHeader: &t.Header, readBody: &t.Body, write: &t.Send, idle: &t.Idle,
+		maxHeaderSize: &app.MaxHeaderSize, gracePeriod: &app.GracePeriod,
+	}
+	return door.read(d, doorWords)
+}
+
+// readAdminListen reads the global option `admin_listen`; see read.
+func readAdminListen(d *caddyfile.Dispenser, app *admin.App) error {
+	return guardedDoor("admin_listen", &app.Listeners).read(d, guardedDoorWords)
+}
+
+// readStatusListen reads the global option `status_listen`; see read.
+func readStatusListen(d *caddyfile.Dispenser, app *admin.StatusApp) error {
+	return guardedDoor("status_listen", &app.Listeners).read(d, guardedDoorWords)
+}
+
+func guardedDoor(option string, l *admin.Listeners) *door {
+	t := &l.Timeouts
+	return &door{
+		option: option, listen: &l.Listen,
+		readHeader: &t.Header, readBody: &t.Body, write: &t.Send, idle: &t.Idle,
+		maxHeaderSize: &l.MaxHeaderSize, gracePeriod: &l.GracePeriod,
+		access: &l.Access,
+	}
+}
+
+// read reads a listen option. Syntax:
+//
+//	<option> off
+//	<option> <address> [<flags...>], <address> [<flags...>] ...
+//	<option> [<line as above>] {
+//		bind <address> [<flags...>]
+//		timeouts {
+//			read_header <duration>
+//			read_body   <duration>
+//			write       <duration>
+//			idle        <duration>
+//		}
+//		max_header_size <size>
+//		grace_period    <duration>
+//	}
+//
+// The Admin and the Status API also have in their blocks:
+//
+//	token       sha256:<sum>|file:<path>|{<placeholder>}
+//	client_auth <PEM files...>
+//	insecure
+//	allow       <addresses or ranges...>
+//	hosts       <names...>
+//	origins     <origins...>
+//
+// The binds of the line and of the block add up. Without any, the addresses
+// are Kong's.
+func (o *door) read(d *caddyfile.Dispenser, words words[door]) error {
+	if line := d.RemainingArgs(); len(line) > 0 {
+		binds, err := listen.Parse(o.option, strings.Join(line, " "), listen.HTTP)
+		if err != nil {
+			return d.WrapErr(err)
+		}
+		if err := o.add(d, binds...); err != nil {
+			return err
+		}
+	}
+	if err := words.block(d, o); err != nil {
+		return err
+	}
+	if d.Val() == o.option { // nothing was read
+		return d.Errf("%s: expected addresses, off, or a block", o.option)
+	}
+	return nil
+}
+
+// add appends binds to those that are there. No binds are `off`.
+func (o *door) add(d *caddyfile.Dispenser, binds ...listen.Bind) error {
+	before := *o.listen
+	if before != nil && (len(before) == 0) != (len(binds) == 0) {
+		return d.Errf("%s: off and addresses exclude each other", o.option)
+	}
+	all := append(before, binds...)
+	if err := listen.Conflicts(all...); err != nil {
+		return d.Errf("%s: %w", o.option, err)
+	}
+	if all == nil {
+		all = []listen.Bind{} // off
+	}
+	*o.listen = all
+	return nil
+}
+
+var doorWords = words[door]{
+	"bind": func(d *caddyfile.Dispenser, o *door) error {
+		b, err := listen.ParseBind(o.option, d.RemainingArgs(), listen.HTTP)
+		if err != nil {
+			return d.WrapErr(err)
+		}
+		return o.add(d, b)
+	},
+	"timeouts": func(d *caddyfile.Dispenser, o *door) error {
+		if err := none(d); err != nil {
+			return err
+		}
+		return timeoutWords.block(d, o)
+	},
+	"max_header_size": func(d *caddyfile.Dispenser, o *door) (err error) {
+		*o.maxHeaderSize, err = size(d)
+		return err
+	},
+	"grace_period": func(d *caddyfile.Dispenser, o *door) (err error) {
+		*o.gracePeriod, err = duration(d)
+		return err
+	},
+}
+
+var timeoutWords = words[door]{
+	"read_header": func(d *caddyfile.Dispenser, o *door) (err error) {
+		*o.readHeader, err = duration(d)
+		return err
+	},
+	"read_body": func(d *caddyfile.Dispenser, o *door) (err error) {
+		*o.readBody, err = duration(d)
+		return err
+	},
+	"write": func(d *caddyfile.Dispenser, o *door) (err error) {
+		*o.write, err = duration(d)
+		return err
+	},
+	"idle": func(d *caddyfile.Dispenser, o *door) (err error) {
+		*o.idle, err = duration(d)
+		return err
+	},
+}
+
+// guardedDoorWords are doorWords and those that say who may come in.
+var guardedDoorWords = func() words[door] {
+	all := maps.Clone(doorWords)
+	maps.Copy(all, accessWords)
+	return all
+}()
+
+var accessWords = words[door]{
+	"token": func(d *caddyfile.Dispenser, o *door) error {
+		token, err := one(d, "sha256:<hexadecimal sum>, file:<path> or a placeholder such as {env.ADMIN_TOKEN}")
+		if err != nil {
+			return err
+		}
+		if !strings.HasPrefix(token, "file:") && !strings.HasPrefix(token, "{") {
+			if err := (&admin.Access{Token: token}).Check(); err != nil {
+				return d.WrapErr(err)
+			}
+		}
+		if o.access.Token == "" {
+			o.access.Token = token
+		} else {
+			o.access.Tokens = append(o.access.Tokens, token)
+		}
+		return nil
+	},
+	"client_auth": func(d *caddyfile.Dispenser, o *door) error {
+		files := d.RemainingArgs()
+		if len(files) == 0 {
+			return d.Err("client_auth: expected PEM files with the certificates of authorities")
+		}
+		if o.access.ClientAuth == nil {
+			o.access.ClientAuth = new(admin.ClientAuth)
+		}
+		o.access.ClientAuth.TrustedCACerts = append(o.access.ClientAuth.TrustedCACerts, files...)
+		return nil
+	},
+	"insecure": func(d *caddyfile.Dispenser, o *door) error {
+		o.access.Insecure = true
+		return none(d)
+	},
+	"allow": func(d *caddyfile.Dispenser, o *door) error {
+		return o.judged(d, extend(&o.access.Allow, d, "addresses or CIDR ranges"))
+	},
+	"hosts": func(d *caddyfile.Dispenser, o *door) error {
+		return o.judged(d, extend(&o.access.Hosts, d, "hostnames, or *"))
+	},
+	"origins": func(d *caddyfile.Dispenser, o *door) error {
+		return o.judged(d, extend(&o.access.Origins, d, "web origins such as https://console.example.com"))
+	},
+}
+
+// judged asks the Admin API whether it understands what has been said about
+// addresses and names, unless there is an error already.
+func (o *door) judged(d *caddyfile.Dispenser, err error) error {
+	if err != nil {
+		return err
+	}
+	names := admin.Access{Allow: o.access.Allow, Hosts: o.access.Hosts, Origins: o.access.Origins}
+	if err := names.Check(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// readStreamListen reads the global option `stream_listen`, of which only
+// `off` is there.
+func readStreamListen(d *caddyfile.Dispenser, _ any) (any, error) {
+	d.Next() // the option's name
+	if line := strings.Join(d.RemainingArgs(), " "); line != "off" {
+		return nil, d.Errf("stream_listen: stream proxying is not supported yet; expected off, got %q", line)
+	}
+	if d.NextBlock(0) {
+		return nil, d.Err("stream_listen: off takes no block")
+	}
+	return nil, nil
+}
