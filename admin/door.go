@@ -1,0 +1,243 @@
+package admin
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/portcullis-gateway/portcullis/modules/certs"
+	"github.com/portcullis-gateway/portcullis/modules/listen"
+	"github.com/portcullis-gateway/portcullis/modules/serve"
+)
+
+// Listeners is what the Admin API and the Status API have in common: where
+// they listen, and whom they let in.
+type Listeners struct {
+	// The addresses to listen on, with Kong's flags. An empty list opens
+	// none, as Kong's `off` does.
+	Listen []listen.Bind `json:"listen,omitzero"`
+
+	Access
+
+	// How long clients may take.
+	Timeouts Timeouts `json:"timeouts,omitzero"`
+
+	// The largest header of a request, in bytes. Default: 32 KiB.
+	MaxHeaderSize int `json:"max_header_size,omitempty"`
+
+	// How long requests may go on when a listener closes. Default: 10s.
+	GracePeriod caddy.Duration `json:"grace_period,omitempty"`
+
+	option string
+	access *access
+	cas    *x509.CertPool // of client_auth
+	leases []*serve.Lease
+}
+
+// Timeouts say how long clients may take.
+type Timeouts struct {
+	// For sending the head of a request. Default: 60s.
+	Header caddy.Duration `json:"header,omitempty"`
+
+	// For sending a request; if it is a whole configuration, for sending any
+	// further mebibyte of it. Default: 60s.
+	Body caddy.Duration `json:"body,omitempty"`
+
+	// Between two writes of an answer, when the client is slow to receive it.
+	// Default: 60s.
+	Send caddy.Duration `json:"send,omitempty"`
+
+	// For the next request on a connection. Default: 75s.
+	Idle caddy.Duration `json:"idle,omitempty"`
+}
+
+const (
+	defaultTimeout     = 60 * time.Second
+	defaultGracePeriod = 10 * time.Second
+)
+
+// provision fills in defaults and reads what the settings name. The usual
+// binds are those of a list that is not there.
+func (l *Listeners) provision(option, usual string) error {
+	l.option = option
+	if l.Listen == nil {
+		binds, err := listen.Parse(option, usual, listen.HTTP)
+		if err != nil {
+			return err
+		}
+		l.Listen = binds
+	}
+	l.Listen = listen.ShareHTTP2(l.Listen)
+	for _, d := range []struct {
+		value *caddy.Duration
+		usual time.Duration
+	}{
+		{&l.Timeouts.Header, serve.DefaultReadHeaderTimeout},
+		{&l.Timeouts.Body, defaultTimeout},
+		{&l.Timeouts.Send, defaultTimeout},
+		{&l.Timeouts.Idle, serve.DefaultIdleTimeout},
+		{&l.GracePeriod, defaultGracePeriod},
+	} {
+		if *d.value == 0 {
+			*d.value = caddy.Duration(d.usual)
+		}
+	}
+	var err error
+	if l.access, err = l.Access.parse(); err != nil {
+		return fmt.Errorf("%s: %w", option, err)
+	}
+	if l.ClientAuth != nil {
+		if l.cas, err = l.ClientAuth.pool(); err != nil {
+			return fmt.Errorf("%s: client_auth: %w", option, err)
+		}
+	}
+	return nil
+}
+
+// pool reads the authorities of clients' certificates.
+func (a *ClientAuth) pool() (*x509.CertPool, error) {
+	if len(a.TrustedCACerts) == 0 {
+		return nil, errors.New("trusted_ca_certs: at least one file is required")
+	}
+	pool := x509.NewCertPool()
+	for _, name := range a.TrustedCACerts {
+		pem, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s: there is no certificate in PEM form in it", name)
+		}
+	}
+	return pool, nil
+}
+
+// Binds are the addresses to listen on.
+func (l *Listeners) Binds() []listen.Bind { return l.Listen }
+
+// validate reports the first thing that is wrong with the listeners, also
+// beside those of other apps.
+func (l *Listeners) validate(ctx caddy.Context) error {
+	for _, b := range l.Listen {
+		if err := b.Validate(l.option, listen.HTTP); err != nil {
+			return err
+		}
+	}
+	if err := listen.Conflicts(append(othersBinds(ctx, l), l.Listen...)...); err != nil {
+		return fmt.Errorf("%s: %w", l.option, err)
+	}
+	for name, d := range map[string]caddy.Duration{
+		"timeouts: header": l.Timeouts.Header, "timeouts: body": l.Timeouts.Body,
+		"timeouts: send": l.Timeouts.Send, "timeouts: idle": l.Timeouts.Idle, "grace_period": l.GracePeriod,
+	} {
+		if d < 0 {
+			return fmt.Errorf("%s: %s: %s: expected a duration that is not negative", l.option, name, time.Duration(d))
+		}
+	}
+	if l.MaxHeaderSize < 0 {
+		return fmt.Errorf("%s: max_header_size: %d: expected a number of bytes that is not negative", l.option, l.MaxHeaderSize)
+	}
+	return nil
+}
+
+// othersBinds are the addresses that the configuration's other apps listen on.
+func othersBinds(ctx caddy.Context, l *Listeners) []listen.Bind {
+	var binds []listen.Bind
+	for _, name := range []string{"gateway_proxy", "gateway_admin", "gateway_status"} {
+		app, err := ctx.AppIfConfigured(name)
+		if err != nil {
+			continue // it is not there, or will be reported by itself
+		}
+		switch app := app.(type) {
+		case *App:
+			if &app.Listeners == l {
+				continue
+			}
+		case *StatusApp:
+			if &app.Listeners == l {
+				continue
+			}
+		}
+		if door, is := app.(interface{ Binds() []listen.Bind }); is {
+			binds = append(binds, door.Binds()...)
+		}
+	}
+	return binds
+}
+
+// open starts to serve the API on all listeners. If that fails, close gives
+// back what was opened.
+func (l *Listeners) open(ctx caddy.Context, api *API, rebinding func(listen.Bind) bool) error {
+	logger := ctx.Logger()
+	api.readTimeout, api.writeTimeout = time.Duration(l.Timeouts.Body), time.Duration(l.Timeouts.Send)
+	var tlsConfig *tls.Config
+	for _, b := range l.Listen {
+		if b.SSL && tlsConfig == nil {
+			pair, err := certs.Default(ctx, ctx.Storage())
+			if err != nil {
+				return fmt.Errorf("%s: %w", l.option, err)
+			}
+			tlsConfig = l.tlsConfig(pair)
+		}
+		lease, err := serve.Open(ctx, serve.Config{
+			Option:            l.option,
+			Bind:              b,
+			ReadHeaderTimeout: time.Duration(l.Timeouts.Header),
+			ReadTimeout:       time.Duration(l.Timeouts.Body),
+			IdleTimeout:       time.Duration(l.Timeouts.Idle),
+			MaxHeaderBytes:    l.MaxHeaderSize,
+			Private:           true,
+		}, serve.Generation{
+			Handler: &guard{
+				access:    l.access,
+				api:       api,
+				rebinding: rebinding(b),
+				proven:    b.SSL && l.cas != nil,
+			},
+			TLS:         func(*tls.ClientHelloInfo) (*tls.Config, error) { return tlsConfig, nil },
+			Logger:      logger,
+			GracePeriod: time.Duration(l.GracePeriod),
+		})
+		if err != nil {
+			return err
+		}
+		l.leases = append(l.leases, lease)
+	}
+	logger.Info("serving", zap.String("option", l.option), zap.Stringers("listeners", l.addrs()))
+	return nil
+}
+
+// addrs are the addresses of the open listeners.
+func (l *Listeners) addrs() []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, lease := range l.leases {
+		addrs = append(addrs, lease.Addrs()...)
+	}
+	return addrs
+}
+
+func (l *Listeners) tlsConfig(pair *certs.Pair) *tls.Config {
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return pair.For(hello), nil
+		},
+	}
+	if l.cas != nil {
+		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, l.cas
+	}
+	return config
+}
+
+// close ends the listeners. It does no harm to call it twice.
+func (l *Listeners) close() {
+	serve.Stop(l.leases...)
+	l.leases = nil
+}
