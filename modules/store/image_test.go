@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -250,6 +251,13 @@ func TestIndexes(t *testing.T) {
 			"delete": func(t *rapid.T) { tx.Delete(table.Draw(t, "table"), by()) },
 			"":       func(t *rapid.T) { compareIndexes(t, tx.Image()) },
 		})
+		loaded, problems, err := store.Load(context.Background(), c, list(tx.Changes()))
+		if err != nil || len(problems) > 0 {
+			t.Fatal(err, problems)
+		}
+		if a, b := everything(tx.Image()), everything(loaded); !cmp.Equal(a, b) {
+			t.Fatalf("the changes give another image (-written +loaded):\n%s", cmp.Diff(a, b))
+		}
 	})
 }
 

@@ -75,10 +75,9 @@ func (tx *Tx) Image() *Image {
 }
 
 // Changes returns what the transaction did on the whole: at most one change
-// for a row, none for a row that is as it was. They can be applied one by one
-// with all references intact: first the deletions, children before parents,
-// then the rest, parents before children. Within a table they are in the order
-// of identifiers.
+// for a row, none for a row that is as it was. First come the deletions,
+// children before parents, then the rest, parents before children; within a
+// table they are in the order of identifiers.
 func (tx *Tx) Changes() []Change {
 	places := make([]place, 0, len(tx.touched))
 	for p, c := range tx.touched {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -91,7 +92,7 @@ func Open(ctx context.Context, path string, logger *zap.Logger) (*Driver, error)
 			return nil, errors.Join(fmt.Errorf("opening the store %s: %w", path, err), db.Close())
 		}
 		logger.Info("created the store", zap.String("path", path))
-	} else if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+	} else if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
 		logger.Warn("others than the owner may read the store, which holds private keys",
 			zap.String("path", path), zap.String("mode", info.Mode().Perm().String()))
 	}
@@ -147,8 +148,11 @@ func (d *Driver) checkFormat() (err error) {
 	return nil
 }
 
-// syncDir makes the name of a new file durable.
+// syncDir makes the name of a new file durable. Windows has no such operation.
 func syncDir(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -196,7 +200,8 @@ func loadTable(ctx context.Context, table string, b *bbolt.Bucket, yield func(st
 }
 
 // Commit applies the changes in one transaction and returns when the file is
-// on the disk.
+// on the disk. After a disk has failed to sync, what is in the file is known
+// only when it is opened again.
 func (d *Driver) Commit(ctx context.Context, changes []store.Change) (err error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()

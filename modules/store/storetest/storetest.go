@@ -195,7 +195,7 @@ func testSorted(t *testing.T, p Place) {
 }
 
 func testLarge(t *testing.T, p Place) {
-	const n = 20_000
+	const n = 5_000
 	d := open(t, p)
 	changes := make([]store.Change, n)
 	for i := range changes {
