@@ -23,6 +23,44 @@ func benchRoute(i int) schema.Object {
 	}
 }
 
+func BenchmarkService(b *testing.B) {
+	t := NewCatalog(nil).Table("services")
+	env := NewCatalog(nil).Env(time.Unix(1700000000, 0), uuid.New, nil)
+	in := schema.Object{"name": "s", "url": "http://a.example.com:8080/path"}
+	b.ReportAllocs()
+	for b.Loop() {
+		o, err := t.Process(schema.Insert, in, nil, env)
+		if err != nil {
+			b.Fatal(err)
+		}
+		t.Pack(o)
+	}
+}
+
+// BenchmarkRoutes is what loading many routes costs.
+func BenchmarkRoutes(b *testing.B) {
+	t := NewCatalog(nil).Table("routes")
+	env := NewCatalog(nil).Env(time.Unix(1700000000, 0), uuid.New, nil)
+	const count = 100_000
+	inputs := make([]schema.Object, count)
+	for i := range inputs {
+		inputs[i] = benchRoute(i)
+	}
+	size := 0
+	for b.Loop() {
+		size = 0
+		for _, in := range inputs {
+			o, err := t.Process(schema.Insert, in, nil, env)
+			if err != nil {
+				b.Fatal(err)
+			}
+			size += len(t.Pack(o))
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/count, "ns/route")
+	b.ReportMetric(float64(size)/count, "bytes/route")
+}
+
 func BenchmarkRoute(b *testing.B) {
 	c := NewCatalog(nil)
 	t := c.Table("routes")

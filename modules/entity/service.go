@@ -113,10 +113,11 @@ func expandURL(value any) schema.Object {
 			port = n
 		}
 	}
-	return schema.Object{"protocol": protocol, "host": set(u.host), "port": port, "path": set(u.path)}
+	return schema.Object{"protocol": protocol, "host": orNull(u.host), "port": port, "path": orNull(u.path)}
 }
 
-func set(s string) any {
+// orNull is nil for what a URL does not have.
+func orNull(s string) any {
 	if s == "" {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"strings"
 )
 
@@ -223,7 +224,7 @@ func Conditional(w When) Check {
 			return ""
 		}
 		r.setError(w.Then, err)
-		return either(w.Err, "failed conditional validation given value of field '"+w.If+"'")
+		return cmp.Or(w.Err, "failed conditional validation given value of field '"+w.If+"'")
 	}}
 }
 

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"maps"
@@ -140,7 +141,7 @@ func (t *Table) variantErrors(in Object, variant *Fields) Object {
 			key = list[0]
 		}
 	}
-	format := either(t.VariantError, "unknown type: %s")
+	format := cmp.Or(t.VariantError, "unknown type: %s")
 	return Object{t.VariantKey: fmt.Sprintf(format, fmt.Sprint(key))}
 }
 

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -74,12 +75,9 @@ func MatchAny(patterns []string, message string, ok func(string) bool) Rule {
 func Contains(element string) Rule {
 	return Rule{"contains", element, func(v any) string {
 		if list, ok := v.([]any); ok {
-			for _, e := range list {
-				if e == element {
-					return ""
-				}
+			if !slices.Contains(list, any(element)) {
+				return "expected to contain: " + element
 			}
-			return "expected to contain: " + element
 		}
 		return ""
 	}}
@@ -117,7 +115,8 @@ func DisjointSets(sets ...[]string) Rule {
 		var hit []int
 		for _, e := range list {
 			s, _ := e.(string)
-			if i := indexOfSet(sets, s); i >= 0 && !containsInt(hit, i) {
+			i := slices.IndexFunc(sets, func(set []string) bool { return slices.Contains(set, s) })
+			if i >= 0 && !slices.Contains(hit, i) {
 				hit = append(hit, i)
 			}
 		}
@@ -130,26 +129,6 @@ func DisjointSets(sets ...[]string) Rule {
 		}
 		return "these sets are mutually exclusive: " + strings.Join(groups, ", ")
 	}}
-}
-
-func indexOfSet(sets [][]string, s string) int {
-	for i, set := range sets {
-		for _, e := range set {
-			if e == s {
-				return i
-			}
-		}
-	}
-	return -1
-}
-
-func containsInt(list []int, n int) bool {
-	for _, e := range list {
-		if e == n {
-			return true
-		}
-	}
-	return false
 }
 
 // quoted writes names as Kong's messages do: 'a', 'b'.

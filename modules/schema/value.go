@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -31,7 +32,7 @@ func (p *processor) value(f *Field, v any) (any, any) {
 		return nil, nil
 	}
 	if f.Null {
-		return v, either(f.Err, msgNull)
+		return v, cmp.Or(f.Err, msgNull)
 	}
 	var errs any
 	switch f.Kind {
@@ -77,7 +78,7 @@ func (p *processor) value(f *Field, v any) (any, any) {
 		return v, errs
 	}
 	if msg := f.check(v); msg != "" {
-		return v, either(f.Err, msg)
+		return v, cmp.Or(f.Err, msg)
 	}
 	if s, ok := v.(string); ok && !validUTF8(s) {
 		v = strings.ToValidUTF8(s, "\uFFFD")
@@ -184,10 +185,10 @@ func (f *Field) check(v any) string {
 		return fmt.Sprintf("value must not be %v", v)
 	}
 	if f.NotOneOf != nil && slices.Contains(f.NotOneOf, v) {
-		return "must not be one of: " + list(f.NotOneOf)
+		return "must not be one of: " + joined(f.NotOneOf)
 	}
 	if f.OneOf != nil && !slices.Contains(f.OneOf, v) {
-		return "expected one of: " + list(f.OneOf)
+		return "expected one of: " + joined(f.OneOf)
 	}
 	if f.Timestamp {
 		if n, _ := number(v); n <= 0 {
@@ -359,13 +360,6 @@ func scalar(v any) bool {
 	return false
 }
 
-func either(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
-
 func article(k Kind) string {
 	switch k {
 	case Array, Integer:
@@ -374,8 +368,8 @@ func article(k Kind) string {
 	return "a " + string(k)
 }
 
-// list writes values as Kong's messages do: a, b.
-func list(values []any) string {
+// joined writes values as Kong's messages do: a, b.
+func joined(values []any) string {
 	words := make([]string, len(values))
 	for i, v := range values {
 		words[i] = fmt.Sprint(v)
