@@ -72,8 +72,8 @@ var house = []room{
 
 	{path: "modules/gateway", floor: 7, uses: []string{caddyCore, certmagic, uuid, zap, "github.com/gaissmai/bart"}},
 
-	{path: "modules/proxy", floor: 8, uses: []string{caddyCore, caddyHTTP, caddyTLS, certmagic, uuid, zap, "golang.org/x/net"}},
-	{path: "admin", floor: 8, uses: []string{caddyCore, caddyTLS, certmagic, uuid, zap, "golang.org/x/net", "go.yaml.in/yaml/v3"}, never: []string{"modules/router", "modules/snapshot"}},
+	{path: "modules/proxy", floor: 8, uses: []string{caddyCore, caddyfileWords, caddyHTTP, caddyTLS, certmagic, uuid, zap, "golang.org/x/net"}},
+	{path: "admin", floor: 8, uses: []string{caddyCore, caddyTLS, certmagic, uuid, zap, "golang.org/x/net", "github.com/prometheus/client_golang"}, never: []string{"modules/router", "modules/snapshot"}},
 
 	{path: "caddyfile", floor: top},
 	{path: "modules/command", floor: top},

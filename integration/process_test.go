@@ -60,20 +60,16 @@ func TestMain(m *testing.M) {
 // A home is what a process finds when it starts: a folder of its own with a
 // Caddyfile in it, and ports that nobody else uses. The Caddyfile reads the
 // ports from the environment: {$PROXY}, {$PROXY_SSL}, {$ADMIN}, {$ADMIN_SSL},
-// {$STATUS}, {$CADDY} (Caddy's own admin endpoint) and {$SITE}; the folder is
-// {$HOME}.
+// {$STATUS} and {$SITE}; the folder is {$HOME}. Caddy's own admin endpoint is
+// at the port CADDY.
 type home struct {
 	t     testing.TB
 	dir   string
 	ports map[string]int
 }
 
-// preface is how every Caddyfile of the tests begins: where Caddy's own admin
-// endpoint listens, and no attempt to install certificates anywhere.
-const preface = "{\n\tadmin 127.0.0.1:{$CADDY}\n\tskip_install_trust\n"
-
 // usual is a whole gateway on the ports of a home.
-const usual = preface + `
+const usual = `{
 	gateway {
 		store bolt {$HOME}/gateway.db
 	}
@@ -121,6 +117,7 @@ func (h *home) command(args ...string) *exec.Cmd {
 		"XDG_DATA_HOME=" + filepath.Join(h.dir, "data"),
 		"XDG_CONFIG_HOME=" + filepath.Join(h.dir, "config"),
 		"PATH=" + os.Getenv("PATH"),
+		"CADDY_ADMIN=" + h.addr("CADDY"),
 		"GORACE=halt_on_error=1",
 	}
 	for name, port := range h.ports {

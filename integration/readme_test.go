@@ -105,7 +105,7 @@ func TestDefaults(t *testing.T) {
 		}
 		listener.Close()
 	}
-	newHome(t, preface+"\n\tgateway\n}\n").start()
+	newHome(t, "{\n\tgateway\n}\n").start()
 	for url, status := range map[string]int{
 		"http://127.0.0.1:8000/":             404,
 		"https://127.0.0.1:8443/":            404,

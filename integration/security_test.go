@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
@@ -70,11 +72,11 @@ func TestAdmin_reachedThroughProxy(t *testing.T) {
 	p := newHome(t, usual).start()
 	admin, status, caddy := p.ports["ADMIN"], p.ports["STATUS"], p.ports["CADDY"]
 	for name, target := range map[string]string{
-		"address":        "http://127.0.0.1:" + strconv.Itoa(admin),
-		"name":           "http://localhost:" + strconv.Itoa(admin),
-		"mapped-address": "http://[::ffff:127.0.0.1]:" + strconv.Itoa(admin),
-		"status":         "http://127.0.0.1:" + strconv.Itoa(status),
-		"caddy":          "http://127.0.0.1:" + strconv.Itoa(caddy),
+		"address":     "http://127.0.0.1:" + strconv.Itoa(admin),
+		"name":        "http://localhost:" + strconv.Itoa(admin),
+		"unspecified": "http://0.0.0.0:" + strconv.Itoa(admin),
+		"status":      "http://127.0.0.1:" + strconv.Itoa(status),
+		"caddy":       "http://127.0.0.1:" + strconv.Itoa(caddy),
 	} {
 		u, err := url.Parse(target)
 		if err != nil {
@@ -105,11 +107,11 @@ func TestAdmin_unsafeBind(t *testing.T) {
 	for _, tt := range []struct{ name, block, want string }{
 		{"bare", "", "admin_listen"},
 		{"insecure", "insecure", ""},
-		{"token", "token s3cret", ""},
+		{"token", fmt.Sprintf("token sha256:%x", sha256.Sum256([]byte("s3cret"))), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			h := newHome(t, preface+`
+			h := newHome(t, `{
 	gateway {
 		store memory
 	}

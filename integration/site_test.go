@@ -9,7 +9,7 @@ import (
 // and no listener of its own.
 func TestSite(t *testing.T) {
 	t.Parallel()
-	h := newHome(t, preface+`
+	h := newHome(t, `{
 	gateway {
 		store bolt {$HOME}/gateway.db
 	}
