@@ -43,8 +43,10 @@ func Parse(text []byte) (*Document, error) {
 		var syntax *syntaxError
 		errors.As(err, &syntax)
 		errs.addf(syntax.line, "%s", syntax.message)
+	case root.value == nil: // a parser may place it behind the end
+		errs.addf(1, "expected an object")
 	case !ok:
-		errs.addf(max(root.line, 1), "expected an object")
+		errs.addf(root.line, "expected an object")
 	}
 	if errs.sort(); len(errs.Problems) > 0 {
 		return nil, errs

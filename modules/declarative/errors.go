@@ -164,9 +164,15 @@ func (e *Errors) messages(at *entry, path []any, v any) {
 	}
 }
 
-// sort puts the problems in the order of their lines.
+// sort puts the problems in the order of the text.
 func (e *Errors) sort() {
-	slices.SortStableFunc(e.Problems, func(a, b Problem) int { return a.Line - b.Line })
+	slices.SortStableFunc(e.Problems, func(a, b Problem) int {
+		order := a.Line - b.Line
+		if order == 0 && a.at != nil && b.at != nil {
+			order = a.at.order - b.at.order
+		}
+		return order
+	})
 }
 
 // tree is the problems as Kong nests them.

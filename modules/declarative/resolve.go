@@ -73,6 +73,7 @@ type entry struct {
 	table  *schema.Table
 	node   *node
 	index  int               // in its list, from 1
+	order  int               // in the document
 	parent *entry            // nil at the top level
 	field  string            // the foreign field that parent fills
 	inner  map[string]string // the tables that may stand in it
@@ -198,6 +199,8 @@ func (r *resolver) list(t *schema.Table, m *member, parent *entry, field string)
 
 // entity reads one entity and those within it.
 func (r *resolver) entity(e *entry) {
+	r.total++
+	e.order = r.total
 	m, ok := e.node.value.(members)
 	if !ok {
 		r.errs.entity(e, ofSlot, nil, "expected a record")
@@ -261,7 +264,6 @@ func (r *resolver) identify(e *entry) {
 		r.tables[t.Name] = all
 	}
 	all.entries = append(all.entries, e)
-	r.total++
 
 	if text, ok := e.fields["id"].(string); ok && isUUID(text) {
 		e.id, e.named = uuid.MustParse(text), true

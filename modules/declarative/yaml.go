@@ -260,7 +260,7 @@ func yamlError(err error, text []byte) error {
 	case message == "control characters are not allowed":
 		line = lineAt(text, bytes.IndexFunc(text, isControl))
 	}
-	return &syntaxError{max(line, 1), message}
+	return &syntaxError{max(min(line, lineAt(text, len(text))), 1), message}
 }
 
 // isControl tells whether YAML allows the character only in an escape.
