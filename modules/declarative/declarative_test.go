@@ -172,7 +172,7 @@ func sum(of ...map[string]int) Summary {
 
 type counts = map[string]int
 
-func same2[T any](t testing.TB, what string, got, want T) {
+func expect[T any](t testing.TB, what string, got, want T) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%s: (-want +got)\n%s", what, diff)
@@ -208,22 +208,22 @@ func TestBigFile(t *testing.T) {
 		"services": 3, "routes": 7, "consumers": 3, "plugins": 6, "upstreams": 2, "targets": 4, "certificates": 2,
 		"snis": 3, "ca_certificates": 1, "vaults": 1, "key_sets": 1, "keys": 1,
 	}
-	same2(t, "first", w.sync(text, SyncOptions{Prune: true}), sum(created))
-	same2(t, "again", w.sync(text, SyncOptions{Prune: true}), sum(nil, nil, nil, created))
+	expect(t, "first", w.sync(text, SyncOptions{Prune: true}), sum(created))
+	expect(t, "again", w.sync(text, SyncOptions{Prune: true}), sum(nil, nil, nil, created))
 
 	for _, format := range []Format{YAML, JSON} {
 		exported := w.export(format)
-		same2(t, string(format)+" of the same node", w.sync(exported, SyncOptions{Prune: true}), sum(nil, nil, nil, created))
+		expect(t, string(format)+" of the same node", w.sync(exported, SyncOptions{Prune: true}), sum(nil, nil, nil, created))
 		other := newWorld(t)
-		same2(t, string(format)+" elsewhere", other.sync(exported, SyncOptions{}), sum(created))
-		same2(t, string(format)+" loaded", newWorld(t).replace(exported), sum(created))
-		same2(t, string(format)+" written again", other.export(format), exported)
+		expect(t, string(format)+" elsewhere", other.sync(exported, SyncOptions{}), sum(created))
+		expect(t, string(format)+" loaded", newWorld(t).replace(exported), sum(created))
+		expect(t, string(format)+" written again", other.export(format), exported)
 	}
 
 	route := w.get("routes", "name", "orders-list")
-	same2(t, "paths", route["paths"], any([]any{"/orders", `~/orders/\d+$`}))
-	same2(t, "strip_path", route["strip_path"], any(false))
+	expect(t, "paths", route["paths"], any([]any{"/orders", `~/orders/\d+$`}))
+	expect(t, "strip_path", route["strip_path"], any(false))
 	service := w.get("services", "name", "orders")
-	same2(t, "merged field", service["connect_timeout"], any(int64(2000)))
-	same2(t, "reference by nesting", route["service"], any(schema.Object{"id": service["id"]}))
+	expect(t, "merged field", service["connect_timeout"], any(int64(2000)))
+	expect(t, "reference by nesting", route["service"], any(schema.Object{"id": service["id"]}))
 }

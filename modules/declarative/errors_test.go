@@ -27,7 +27,7 @@ func TestResolve_reportsAllErrors(t *testing.T) {
 			}
 			slices.Sort(want)
 			_, errs := parse(t, text).Resolve(catalog, Options{})
-			same2(t, "errors", texts(errs), want)
+			expect(t, "errors", texts(errs), want)
 		})
 	}
 }
@@ -100,19 +100,19 @@ func TestErrors_body(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			errs := wrong(t, tt.text)
 			body := errs.Body()
-			same2(t, "code", body.Code, 14)
-			same2(t, "name", body.Name, "invalid declarative configuration")
-			same2(t, "fields", encode(t, body.Fields), tt.fields)
+			expect(t, "code", body.Code, 14)
+			expect(t, "name", body.Name, "invalid declarative configuration")
+			expect(t, "fields", encode(t, body.Fields), tt.fields)
 			flat := errs.Flatten()
-			same2(t, "flattened", encode(t, flat.Flattened), tt.flat)
-			same2(t, "fields left", encode(t, flat.Error.Fields), tt.rest)
+			expect(t, "flattened", encode(t, flat.Flattened), tt.flat)
+			expect(t, "fields left", encode(t, flat.Error.Fields), tt.rest)
 		})
 	}
 }
 
 func TestErrors_messageIsALuaTable(t *testing.T) {
 	errs := wrong(t, `{"_format_version":"3.0","services":[{"name":"a"},{"name":"a b","host":"h"}]}`)
-	same2(t, "message", errs.Body().Message, `declarative config is invalid: {services={{host="required field missing"},`+
+	expect(t, "message", errs.Body().Message, `declarative config is invalid: {services={{host="required field missing"},`+
 		`{name="invalid value 'a b': the only accepted ascii characters are alphanumerics or ., -, _, and ~"}}}`)
 }
 
@@ -120,14 +120,14 @@ func TestErrors_messageIsALuaTable(t *testing.T) {
 // other members.
 func TestFlatErrors_JSON(t *testing.T) {
 	flat := wrong(t, `{"_format_version":"3.0","foo":1}`).Flatten()
-	same2(t, "body", encode(t, flat), `{"code":14,"name":"invalid declarative configuration",`+
+	expect(t, "body", encode(t, flat), `{"code":14,"name":"invalid declarative configuration",`+
 		`"message":"declarative config is invalid: {foo=\"unknown field\"}","fields":{"foo":"unknown field"},"flattened_errors":[]}`)
 }
 
 func TestErrors_sparseListsAreObjectsWhenTooLong(t *testing.T) {
 	var b branch
 	b.add([]any{"routes", 40_000, "name"}, "x")
-	same2(t, "tree", encode(t, b.render()), `{"routes":{"40000":{"name":"x"}}}`)
+	expect(t, "tree", encode(t, b.render()), `{"routes":{"40000":{"name":"x"}}}`)
 }
 
 func TestErrors_manyAreSummedUp(t *testing.T) {

@@ -48,7 +48,7 @@ func TestParse_errorsHaveTheirLine(t *testing.T) {
 			if err == nil {
 				t.Fatalf("%q is %v", tt.text, doc.root)
 			}
-			same2(t, fmt.Sprintf("%q", tt.text), err.Error(), tt.want)
+			expect(t, fmt.Sprintf("%q", tt.text), err.Error(), tt.want)
 		})
 	}
 }
@@ -87,8 +87,8 @@ func TestParse_YAMLScalars(t *testing.T) {
 func TestParse_mergeKeys(t *testing.T) {
 	doc := parse(t, "_ignore:\n- &a {x: 1, y: 1}\n- &b {y: 2, z: 2}\nc:\n  <<: [*a, *b]\n  x: 3\nd:\n  <<: *a\n")
 	plain := node{value: doc.root}.plain().(map[string]any)
-	same2(t, "c", encode(t, plain["c"]), `{"x":3,"y":1,"z":2}`)
-	same2(t, "d", encode(t, plain["d"]), `{"x":1,"y":1}`)
+	expect(t, "c", encode(t, plain["c"]), `{"x":3,"y":1,"z":2}`)
+	expect(t, "d", encode(t, plain["d"]), `{"x":1,"y":1}`)
 }
 
 func TestParse_acceptsWhatEditorsWrite(t *testing.T) {
@@ -109,9 +109,9 @@ func TestParse_acceptsWhatEditorsWrite(t *testing.T) {
 
 func TestDocument_hash(t *testing.T) {
 	doc := parse(t, "_format_version: '3.0'\n")
-	same2(t, "of a text", doc.Hash(), "d77d2ce3e8823b105929691c9b13ae54")
-	same2(t, "of an object", FromObject(map[string]any{"_format_version": "3.0"}).Hash(), "")
-	same2(t, "of no rows", HashRows(nil), EmptyHash)
+	expect(t, "of a text", doc.Hash(), "d77d2ce3e8823b105929691c9b13ae54")
+	expect(t, "of an object", FromObject(map[string]any{"_format_version": "3.0"}).Hash(), "")
+	expect(t, "of no rows", HashRows(nil), EmptyHash)
 	a, b := "_format_version: '3.0'\nservices: [{host: a, id: 0b5a1c9e-6f0c-4f5b-8a52-4d4a53a4c3f1}]", "_format_version: '3.0'\nservices: [{host: b, id: 0b5a1c9e-6f0c-4f5b-8a52-4d4a53a4c3f1}]"
 	if x, y := HashRows(resolve(t, a, start)), HashRows(resolve(t, a, start)); x != y || len(x) != 32 {
 		t.Errorf("the same rows have the hashes %s and %s", x, y)
@@ -128,7 +128,7 @@ func TestFromObject_isLikeItsText(t *testing.T) {
 		t.Fatal(err)
 	}
 	same := func() any { return encode(t, node{value: FromObject(o).root}.plain()) }
-	same2(t, "tree", same(), any(encode(t, node{value: parse(t, text).root}.plain())))
+	expect(t, "tree", same(), any(encode(t, node{value: parse(t, text).root}.plain())))
 	rows, errs := FromObject(o).Resolve(catalog, Options{Now: start})
 	if errs != nil || len(rows) != 2 || rows[0].Line != 0 {
 		t.Errorf("%v, %v", rows, errs)
