@@ -98,21 +98,17 @@ func BenchmarkOpen(b *testing.B) {
 	for _, size := range sizes {
 		b.Run(fmt.Sprint("routes=", size), func(b *testing.B) {
 			file := path(b)
-			n := open(b, file)
+			n := start(b, file)
 			fill(b, n, size)
-			if err := n.Close(); err != nil {
-				b.Fatal(err)
-			}
+			stop(b, n)
 			n = nil
 			before := heap()
 			var after uint64
 			for b.Loop() {
-				n := open(b, file)
+				n := start(b, file)
 				b.StopTimer()
 				after = heap()
-				if err := n.Close(); err != nil {
-					b.Fatal(err)
-				}
+				stop(b, n)
 				b.StartTimer()
 			}
 			b.ReportMetric(float64(after-before)/float64(size), "B/route")

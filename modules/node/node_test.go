@@ -27,7 +27,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var catalog = entity.NewCatalog(nil)
 
+// open opens the node of a file and closes it when the test ends.
 func open(t testing.TB, path string) *node.Node {
+	t.Helper()
+	n := start(t, path)
+	t.Cleanup(func() { stop(t, n) })
+	return n
+}
+
+func start(t testing.TB, path string) *node.Node {
 	t.Helper()
 	module := &bolt.Store{Path: path}
 	if err := module.Provision(caddy.Context{}); err != nil {
@@ -41,12 +49,14 @@ func open(t testing.TB, path string) *node.Node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	return n
+}
+
+func stop(t testing.TB, n *node.Node) {
+	t.Helper()
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func path(t testing.TB) string { return filepath.Join(t.TempDir(), "gateway.db") }
