@@ -7,6 +7,7 @@ package portcullis
 import (
 	_ "github.com/portcullis-gateway/portcullis/admin"
 	_ "github.com/portcullis-gateway/portcullis/caddyfile"
+	_ "github.com/portcullis-gateway/portcullis/modules/command"
 	_ "github.com/portcullis-gateway/portcullis/modules/gateway"
 	_ "github.com/portcullis-gateway/portcullis/modules/proxy"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/bolt"
