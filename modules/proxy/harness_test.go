@@ -1,0 +1,238 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/node"
+	"github.com/portcullis-gateway/portcullis/modules/schema"
+	"github.com/portcullis-gateway/portcullis/modules/snapshot"
+	"github.com/portcullis-gateway/portcullis/modules/store"
+	_ "github.com/portcullis-gateway/portcullis/modules/store/memory"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// A gatewayTest is an engine behind a real server, with a world that tests
+// write to.
+type gatewayTest struct {
+	t      testing.TB
+	engine *Engine
+	server *httptest.Server
+	logs   *observer.ObservedLogs
+	image  *store.Image
+	view   atomic.Pointer[node.View]
+}
+
+func (g *gatewayTest) View() *node.View { return g.view.Load() }
+
+// start runs a gateway without entities.
+func start(t testing.TB, settings gateway.Settings) *gatewayTest {
+	t.Helper()
+	g := &gatewayTest{t: t, image: store.NewImage(gateway.Catalog())}
+	g.publish()
+	core, logs := observer.New(zap.DebugLevel)
+	g.logs = logs
+	g.engine = NewEngine(g, options(t, settings), Timeouts{}, zap.New(core))
+	t.Cleanup(g.engine.Close)
+	g.server = serveHTTP(t, g.engine, false)
+	return g
+}
+
+// options are the settings as an app reads them.
+func options(t testing.TB, s gateway.Settings) *gateway.Options {
+	t.Helper()
+	app := &gateway.App{Settings: s, StoreRaw: json.RawMessage(`{"driver":"memory"}`)}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	t.Cleanup(cancel)
+	if err := app.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return app.Options()
+}
+
+// serveHTTP runs a server of HTTP/1.1 and h2c on loopback, or of HTTP/1.1 and
+// HTTP/2 over TLS.
+func serveHTTP(t testing.TB, h http.Handler, secure bool) *httptest.Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetHTTP1(true)
+	s.Config.ErrorLog = zap.NewStdLog(zap.NewNop())
+	if secure {
+		s.Config.Protocols.SetHTTP2(true)
+		s.EnableHTTP2 = true
+		s.StartTLS()
+	} else {
+		s.Config.Protocols.SetUnencryptedHTTP2(true)
+		s.Start()
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (g *gatewayTest) publish() {
+	g.view.Store(&node.View{Image: g.image, Snapshot: snapshot.New(g.image)})
+}
+
+// insert adds an entity and returns its id.
+func (g *gatewayTest) insert(table string, o schema.Object) string {
+	g.t.Helper()
+	tx := store.Begin(g.image, store.Options{})
+	row, err := tx.Insert(table, o)
+	if err != nil {
+		g.t.Fatalf("inserting into %s: %v", table, err)
+	}
+	g.image = tx.Image()
+	g.publish()
+	return row["id"].(string)
+}
+
+// route adds a service and a route to it. The objects say what is special.
+func (g *gatewayTest) route(service, route schema.Object) {
+	g.t.Helper()
+	if service != nil {
+		if route["service"] == nil {
+			route["service"] = schema.Object{"id": g.insert("services", service)}
+		}
+	}
+	if len(route) == 0 || route["paths"] == nil && route["hosts"] == nil {
+		route["paths"] = []any{"/"}
+	}
+	g.insert("routes", route)
+}
+
+// to is a service at a server.
+func to(s *httptest.Server, more ...schema.Object) schema.Object {
+	u, _ := url.Parse(s.URL)
+	port, _ := strconv.Atoi(u.Port())
+	o := schema.Object{"protocol": u.Scheme, "host": u.Hostname(), "port": int64(port)}
+	for _, m := range more {
+		for k, v := range m {
+			o[k] = v
+		}
+	}
+	return o
+}
+
+// upstream runs a server for services.
+func upstream(t testing.TB, h http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	return serveHTTP(t, h, false)
+}
+
+// do sends a request that changes may adapt, and reads the whole answer.
+func (g *gatewayTest) do(method, target string, body io.Reader, adapt ...func(*http.Request)) (*http.Response, string) {
+	g.t.Helper()
+	req, err := http.NewRequest(method, g.server.URL+target, body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for _, f := range adapt {
+		f(req)
+	}
+	return send(g.t, plainClient(g.t), req)
+}
+
+func (g *gatewayTest) get(target string, adapt ...func(*http.Request)) (*http.Response, string) {
+	g.t.Helper()
+	return g.do("GET", target, nil, adapt...)
+}
+
+func send(t testing.TB, c *http.Client, req *http.Request) (*http.Response, string) {
+	t.Helper()
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("reading the body: %v", err)
+	}
+	return resp, string(b)
+}
+
+// plainClient is one that adds nothing and follows nothing.
+func plainClient(t testing.TB) *http.Client {
+	tr := &http.Transport{DisableCompression: true}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// h2cClient speaks HTTP/2 without TLS.
+func h2cClient(t testing.TB) *http.Client {
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	tr := &http.Transport{Protocols: p, DisableCompression: true}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
+func header(name string, values ...string) func(*http.Request) {
+	return func(r *http.Request) { r.Header[name] = values }
+}
+
+// raw opens a connection to the gateway, for requests that no client sends.
+func (g *gatewayTest) raw() (net.Conn, *bufio.Reader) {
+	g.t.Helper()
+	c, err := net.Dial("tcp", g.server.Listener.Addr().String())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	return c, bufio.NewReader(c)
+}
+
+// logged finds the lines with a message.
+func (g *gatewayTest) logged(message string) []observer.LoggedEntry {
+	return g.logs.FilterMessage(message).All()
+}
+
+func wantStatus(t testing.TB, resp *http.Response, want int) {
+	t.Helper()
+	if resp.StatusCode != want {
+		t.Errorf("got status %d, want %d", resp.StatusCode, want)
+	}
+}
+
+// deadPort is the address of nobody.
+func deadPort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// match is a match of a service with a protocol.
+func match(protocol string) snapshot.Match {
+	return snapshot.Match{
+		Route:   &snapshot.Route{Route: &entity.Route{}},
+		Service: &snapshot.Service{Service: &entity.Service{Protocol: protocol}},
+	}
+}
+
+func itoa[N uint16 | int](n N) string { return strconv.Itoa(int(n)) }
