@@ -28,7 +28,6 @@ type API struct {
 	endpoints endpoints
 	logger    *zap.Logger
 	resolver  resolver
-	stats     func() Stats
 
 	// configuration is what `/` shows of the node's settings.
 	configuration map[string]any
@@ -39,13 +38,14 @@ type API struct {
 	readTimeout  time.Duration // for a part of a large body
 	writeTimeout time.Duration // for a part of an answer
 
+	traffic traffic
 	loading atomic.Bool // a whole configuration is being loaded
 }
 
 // A call is one request to an endpoint.
 type call struct {
 	*API
-	w        http.ResponseWriter
+	w        *patientWriter
 	r        *http.Request
 	endpoint *endpoint
 	params   []string // the parameters of the path, decoded
@@ -106,18 +106,33 @@ func statusOf(e *schema.Error) int {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := a.call(w, r)
 	start := time.Now()
+	a.traffic.total.Add(1)
+	a.traffic.active.Add(1)
+	defer a.traffic.active.Add(-1)
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
 			a.logger.Error("handler panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			if c.w.status != 0 {
+				panic(http.ErrAbortHandler) // so that the client does not take it for complete
+			}
 			c.write(start, nil, errUnexpected)
 		}
 	}()
 	ans, err := c.serve()
 	if ans != nil || err != nil {
 		c.write(start, ans, err)
+	}
+	if log := a.logger.Check(zap.DebugLevel, "request served"); log != nil {
+		// The pattern, not the path: natural keys may be secrets.
+		pattern := ""
+		if c.endpoint != nil {
+			pattern = c.endpoint.pattern
+		}
+		log.Write(zap.String("method", r.Method), zap.String("endpoint", pattern), zap.Int("status", c.w.status),
+			zap.String("remote", r.RemoteAddr), zap.Duration("duration", time.Since(start)))
 	}
 }
 
@@ -127,7 +142,11 @@ func (a *API) deny(w http.ResponseWriter, r *http.Request, refused *refusal) {
 }
 
 func (a *API) call(w http.ResponseWriter, r *http.Request) *call {
-	return &call{API: a, w: &patientWriter{w, http.NewResponseController(w), a.writeTimeout}, r: r}
+	return &call{API: a, w: &patientWriter{
+		ResponseWriter: w,
+		deadline:       http.NewResponseController(w),
+		timeout:        a.writeTimeout,
+	}, r: r}
 }
 
 func (c *call) serve() (*answer, error) {
@@ -184,7 +203,7 @@ func (c *call) write(start time.Time, ans *answer, err error) {
 	}
 	body, err := encode(ans.body)
 	if err != nil {
-		c.logger.Error("answer could not be encoded", zap.String("path", c.r.URL.Path), zap.Error(err))
+		c.logger.Error("answer could not be encoded", zap.String("endpoint", c.endpoint.pattern), zap.Error(err))
 		ans.status, body = http.StatusInternalServerError, []byte(`{"message":"An unexpected error occurred"}`)
 	}
 	if header.Get("Content-Type") == "" {
@@ -223,7 +242,7 @@ func (c *call) failure(err error) *answer {
 		}
 	}
 	if c.r.Context().Err() == nil {
-		c.logger.Error("request failed", zap.String("method", c.r.Method), zap.String("path", c.r.URL.Path), zap.Error(err))
+		c.logger.Error("request failed", zap.String("method", c.r.Method), zap.String("endpoint", c.endpoint.pattern), zap.Error(err))
 	}
 	return c.failure(errUnexpected)
 }

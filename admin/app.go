@@ -74,6 +74,7 @@ func (a *App) Start() error {
 		logger:        a.ctx.Logger(),
 		headers:       a.gateway.Options().Headers,
 		configuration: a.configuration(),
+		metrics:       metricsOf(a.ctx.GetMetricsRegistry()),
 	})
 	for _, b := range a.Listen {
 		if !b.IsLoopback() && a.Insecure && len(a.access.tokens) == 0 && !(b.SSL && a.access.mTLS) {
@@ -157,7 +158,8 @@ func (a *StatusApp) Start() error {
 	api := newStatusAPI(nodeWorld{node}, options{
 		logger:  a.ctx.Logger(),
 		headers: a.gateway.Options().Headers,
-	}, a.ready, metricsOf(a.ctx.GetMetricsRegistry()))
+		metrics: metricsOf(a.ctx.GetMetricsRegistry()),
+	}, a.ready)
 	return a.open(a.ctx, api, listen.Bind.IsLoopback)
 }
 

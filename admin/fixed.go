@@ -27,8 +27,6 @@ func addFixed(t *endpoints) {
 	for _, which := range []string{"all", "enabled", "disabled"} {
 		t.add(endpoint{pattern: "/routes/:routes/filters/" + which, verbs: verbs{"GET": wasm}})
 	}
-	addRobots(t)
-	addDNS(t)
 }
 
 // unavailable answers that something is not there.
@@ -36,21 +34,17 @@ func unavailable(message string) handler {
 	return func(*call) (*answer, error) { return nil, badRequest(message) }
 }
 
-// addDNS adds the statistics of Kong's newer DNS client, in the words of the
-// older one.
-func addDNS(t *endpoints) {
-	t.add(endpoint{pattern: "/status/dns", verbs: verbs{"GET": func(*call) (*answer, error) {
-		return nil, &refusal{http.StatusNotImplemented, "not implemented with the legacy DNS client"}
-	}}})
+// getDNS refuses the statistics of Kong's newer DNS client, in the words of
+// the older one.
+func getDNS(*call) (*answer, error) {
+	return nil, &refusal{http.StatusNotImplemented, "not implemented with the legacy DNS client"}
 }
 
-// addRobots keeps search engines out of an API that someone has published.
-func addRobots(t *endpoints) {
-	t.add(endpoint{pattern: "/robots.txt", verbs: verbs{"GET": func(*call) (*answer, error) {
-		return &answer{
-			status: http.StatusOK,
-			body:   []byte("User-agent: *\nDisallow: /"),
-			header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}},
-		}, nil
-	}}})
+// getRobots keeps search engines out of an API that someone has published.
+func getRobots(*call) (*answer, error) {
+	return &answer{
+		status: http.StatusOK,
+		body:   []byte("User-agent: *\nDisallow: /"),
+		header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}},
+	}, nil
 }

@@ -56,14 +56,14 @@ func formPath(name string) []formStep {
 	if s == "" {
 		return literal
 	}
-	end := delimiter(s, 1)
+	end := delimiter(s)
 	steps := []formStep{{name: s[:end]}}
 	for s = s[end:]; s != ""; s = s[end:] {
 		if len(steps) == maxDepth {
 			return literal
 		}
 		if s[0] == '.' {
-			end = delimiter(s, 1)
+			end = delimiter(s)
 			if end > 1 {
 				steps = append(steps, formStep{name: s[1:end]})
 			}
@@ -88,10 +88,10 @@ func formPath(name string) []formStep {
 	return steps
 }
 
-// delimiter answers where the next step begins, at or behind from.
-func delimiter(s string, from int) int {
-	if i := strings.IndexAny(s[min(from, len(s)):], ".["); i >= 0 {
-		return min(from, len(s)) + i
+// delimiter answers where the next step begins, behind the first byte.
+func delimiter(s string) int {
+	if i := strings.IndexAny(s[1:], ".["); i >= 0 {
+		return 1 + i
 	}
 	return len(s)
 }

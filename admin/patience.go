@@ -12,14 +12,19 @@ type patientWriter struct {
 	http.ResponseWriter
 	deadline *http.ResponseController
 	timeout  time.Duration
+	status   int // 0: the head of the answer has not been written
 }
 
 func (w *patientWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
 	w.extend()
 	return w.ResponseWriter.Write(b)
 }
 
 func (w *patientWriter) WriteHeader(status int) {
+	w.status = status
 	w.extend()
 	w.ResponseWriter.WriteHeader(status)
 }

@@ -7,6 +7,7 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/portcullis-gateway/portcullis/modules/node"
 )
@@ -14,16 +15,24 @@ import (
 // maxProblems bounds how many rows /status names.
 const maxProblems = 100
 
-// Stats counts connections and requests in nginx's terms, as /status shows
-// them.
-type Stats struct {
-	Active   int64 `json:"connections_active"`
-	Reading  int64 `json:"connections_reading"`
-	Writing  int64 `json:"connections_writing"`
-	Waiting  int64 `json:"connections_waiting"`
-	Accepted int64 `json:"connections_accepted"`
-	Handled  int64 `json:"connections_handled"`
-	Requests int64 `json:"total_requests"`
+// traffic counts requests.
+type traffic struct {
+	total  atomic.Int64
+	active atomic.Int64
+}
+
+// stats are the counts in nginx's terms, as Kong shows them. They are about
+// the requests to this API; connections as such are not counted.
+func (t *traffic) stats() map[string]int64 {
+	return map[string]int64{
+		"connections_active":   t.active.Load(),
+		"connections_reading":  0,
+		"connections_writing":  t.active.Load(),
+		"connections_waiting":  0,
+		"connections_accepted": 0,
+		"connections_handled":  0,
+		"total_requests":       t.total.Load(),
+	}
 }
 
 // getStatus answers how the node is, in Kong's form and with the rows that
@@ -38,7 +47,7 @@ func getStatus(c *call) (*answer, error) {
 			"lua_shared_dicts": map[string]any{},
 			"workers_lua_vms":  []any{map[string]any{"http_allocated_gc": format(heapBytes()), "pid": os.Getpid()}},
 		},
-		"server":   c.stats(),
+		"server":   c.traffic.stats(),
 		"problems": append([]node.Problem{}, c.world.Problems(maxProblems)...),
 	}
 	if c.world.ReadOnly() {
