@@ -54,7 +54,7 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 
 // Validate refuses listeners that would give the gateway away.
 func (a *App) Validate() error {
-	if err := a.validate(a.ctx); err != nil {
+	if err := a.validate(a.ctx, "gateway_admin"); err != nil {
 		return err
 	}
 	return a.access.check(a.option, a.Listen, a.Insecure)
@@ -142,7 +142,7 @@ func (a *StatusApp) Provision(ctx caddy.Context) (err error) {
 }
 
 // Validate reports the first thing that is wrong with the listeners.
-func (a *StatusApp) Validate() error { return a.validate(a.ctx) }
+func (a *StatusApp) Validate() error { return a.validate(a.ctx, "gateway_status") }
 
 // Start opens the node, if no other app has, and the listeners.
 func (a *StatusApp) Start() error {

@@ -1,10 +1,6 @@
 package admin
 
-import (
-	"slices"
-
-	"github.com/portcullis-gateway/portcullis/modules/schema"
-)
+import "slices"
 
 // certificateVerbs are those of a certificate, which may be named by one of
 // its server names. A PUT by name sees to it that the certificate serves that
@@ -40,7 +36,6 @@ func withName(snis any, name string) any {
 		if !slices.Contains(snis, any(name)) {
 			return append(snis, name)
 		}
-	case schema.Object:
 	}
-	return snis
+	return snis // whatever it is, the table has a word for it
 }

@@ -122,15 +122,15 @@ func (a *ClientAuth) pool() (*x509.CertPool, error) {
 // Binds are the addresses to listen on.
 func (l *Listeners) Binds() []listen.Bind { return l.Listen }
 
-// validate reports the first thing that is wrong with the listeners, also
-// beside those of other apps.
-func (l *Listeners) validate(ctx caddy.Context) error {
+// validate reports the first thing that is wrong with the listeners of an app,
+// also beside those of other apps.
+func (l *Listeners) validate(ctx caddy.Context, app string) error {
 	for _, b := range l.Listen {
 		if err := b.Validate(l.option, listen.HTTP); err != nil {
 			return err
 		}
 	}
-	if err := listen.Conflicts(append(othersBinds(ctx, l), l.Listen...)...); err != nil {
+	if err := listen.Conflicts(append(othersBinds(ctx, app), l.Listen...)...); err != nil {
 		return fmt.Errorf("%s: %w", l.option, err)
 	}
 	for name, d := range map[string]caddy.Duration{
@@ -148,22 +148,15 @@ func (l *Listeners) validate(ctx caddy.Context) error {
 }
 
 // othersBinds are the addresses that the configuration's other apps listen on.
-func othersBinds(ctx caddy.Context, l *Listeners) []listen.Bind {
+func othersBinds(ctx caddy.Context, self string) []listen.Bind {
 	var binds []listen.Bind
 	for _, name := range []string{"gateway_proxy", "gateway_admin", "gateway_status"} {
+		if name == self {
+			continue
+		}
 		app, err := ctx.AppIfConfigured(name)
 		if err != nil {
 			continue // it is not there, or will be reported by itself
-		}
-		switch app := app.(type) {
-		case *App:
-			if &app.Listeners == l {
-				continue
-			}
-		case *StatusApp:
-			if &app.Listeners == l {
-				continue
-			}
 		}
 		if door, is := app.(interface{ Binds() []listen.Bind }); is {
 			binds = append(binds, door.Binds()...)
