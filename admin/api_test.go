@@ -15,6 +15,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 	"github.com/portcullis-gateway/portcullis/modules/store"
+	"github.com/portcullis-gateway/portcullis/modules/store/memory"
 )
 
 // A brokenWorld fails in one way or another.
@@ -176,5 +177,75 @@ func TestHealth_names(t *testing.T) {
 		if !strings.Contains(body, want) {
 			t.Errorf("%s\nlacks %s", body, want)
 		}
+	}
+}
+
+// TestStatusAPI_withoutDatabase makes sure that targets can be read, and only
+// read, where there is no Admin API to ask.
+func TestStatusAPI_withoutDatabase(t *testing.T) {
+	w := openMemory(t)
+	ready := openReadiness(w.ID())
+	defer ready.close()
+	status := httptest.NewServer(newStatusAPI(w, options{logger: zap.NewNop()}, ready))
+	defer status.Close()
+	config := `{"_format_version":"3.0","upstreams":[{"name":"u","targets":[{"target":"10.0.0.1:80"}]}]}`
+	if code, body, _ := do(t, client, "POST", serveAdmin(t, w)+"/config", config, "Content-Type", "application/json"); code != 201 {
+		t.Fatalf("%d %s", code, body)
+	}
+	for _, tt := range []struct {
+		method, path string
+		want         int
+	}{
+		{"GET", "/upstreams/u/health", 200},
+		{"GET", "/upstreams/u/targets", 200},
+		{"GET", "/upstreams/u/targets/all", 200},
+		{"GET", "/upstreams/u/targets/10.0.0.1:80", 200},
+		{"DELETE", "/upstreams/u/targets/10.0.0.1:80", 405},
+		{"GET", "/upstreams/u", 404},
+		{"GET", "/status/ready", 200},
+	} {
+		if code, body, _ := do(t, client, tt.method, status.URL+tt.path, ""); code != tt.want {
+			t.Errorf("%s %s: %d %s, want %d", tt.method, tt.path, code, body, tt.want)
+		}
+	}
+}
+
+// TestGuard_reboundPage makes sure that a page cannot write by taking the name
+// that it was loaded by for its own, where the Host header is not checked.
+func TestGuard_reboundPage(t *testing.T) {
+	access, err := (&Access{}).parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(&guard{access: access, api: newTestAPI(t, openDatabase(t))})
+	defer server.Close()
+	req, _ := http.NewRequest("POST", server.URL+"/consumers", strings.NewReader("username=x"))
+	req.Host = "evil.test"
+	req.Header.Set("Origin", "http://evil.test")
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != 403 {
+		t.Errorf("%s", resp.Status)
+	}
+}
+
+// TestStatusAPI_notReady makes sure that a node without a configuration gets no
+// traffic.
+func TestStatusAPI_notReady(t *testing.T) {
+	w := openNode(t, &memory.Store{})
+	ready := openReadiness(w.ID())
+	defer ready.close()
+	server := httptest.NewServer(newStatusAPI(w, options{logger: zap.NewNop()}, ready))
+	defer server.Close()
+	code, body, header := get(t, server.URL+"/status/ready")
+	if code != 503 || body != `{"message":"no configuration available (empty configuration present)"}` {
+		t.Errorf("%d %s", code, body)
+	}
+	if header.Get("Server") != "" || header.Get("X-Kong-Admin-Latency") != "" {
+		t.Errorf("headers that were not asked for: %v", header)
 	}
 }

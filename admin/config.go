@@ -59,32 +59,50 @@ func postConfig(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	hash := req.doc.Hash()
-	if req.checkHash && hash != "" && hash == c.world.View().Hash {
+	if hash := req.doc.Hash(); req.checkHash && hash != "" && hash == c.world.View().Hash {
 		return reply(http.StatusNotModified, nil)
 	}
-	if !c.loading.CompareAndSwap(false, true) {
+	var rows []declarative.Row
+	free := c.alone(func() { rows, err = c.replace(req.doc) })
+	var errs *declarative.Errors
+	switch {
+	case !free:
 		return busy()
-	}
-	defer c.loading.Store(false)
-	rows, errs := req.doc.Resolve(c.world.Catalog(), declarative.Options{})
-	if errs != nil {
-		return req.invalid(errs)
-	}
-	if hash == "" {
-		hash = declarative.HashRows(rows)
-	}
-	err = c.world.Load(c.r.Context(), hash, func(tx *store.Tx) error {
-		_, err := declarative.Replace(tx, rows, nil)
-		return err
-	})
-	if errors.As(err, &errs) {
-		return req.invalid(errs)
-	}
-	if err != nil {
+	case errors.As(err, &errs) && req.flatten:
+		return reply(http.StatusBadRequest, errs.Flatten())
+	case errors.As(err, &errs):
+		return nil, errs.Body()
+	case err != nil:
 		return nil, err
 	}
 	return reply(http.StatusCreated, c.flat(rows))
+}
+
+// replace makes a document the whole configuration.
+func (c *call) replace(doc *declarative.Document) ([]declarative.Row, error) {
+	rows, errs := doc.Resolve(c.world.Catalog(), declarative.Options{})
+	if errs != nil {
+		return nil, errs
+	}
+	hash := doc.Hash()
+	if hash == "" {
+		hash = declarative.HashRows(rows)
+	}
+	return rows, c.world.Load(c.r.Context(), hash, func(tx *store.Tx) error {
+		_, err := declarative.Replace(tx, rows, nil)
+		return err
+	})
+}
+
+// alone runs fn unless another whole configuration is being loaded, which it
+// reports by false.
+func (c *call) alone(fn func()) bool {
+	if !c.loading.CompareAndSwap(false, true) {
+		return false
+	}
+	defer c.loading.Store(false)
+	fn()
+	return true
 }
 
 func busy() (*answer, error) {
@@ -93,14 +111,6 @@ func busy() (*answer, error) {
 		body:   message("Currently loading previous configuration"),
 		header: http.Header{"Retry-After": {"1"}},
 	}, nil
-}
-
-// invalid answers what is wrong with a configuration.
-func (q *configRequest) invalid(errs *declarative.Errors) (*answer, error) {
-	if q.flatten {
-		return reply(http.StatusBadRequest, errs.Flatten())
-	}
-	return reply(http.StatusBadRequest, errs.Body())
 }
 
 // flat is the configuration as Kong shows what it has loaded: the entities by

@@ -20,8 +20,9 @@ import (
 // Listeners is what the Admin API and the Status API have in common: where
 // they listen, and whom they let in.
 type Listeners struct {
-	// The addresses to listen on, with Kong's flags. An empty list opens
-	// none, as Kong's `off` does.
+	// The addresses to listen on, with their flags. An empty list is Kong's
+	// `off`. Default: Kong's addresses, see DefaultListen and
+	// DefaultStatusListen.
 	Listen []listen.Bind `json:"listen,omitzero"`
 
 	Access

@@ -72,7 +72,7 @@ func (g *guard) checkOrigin(w http.ResponseWriter, r *http.Request) (preflight b
 		}
 		return false, nil
 	}
-	if len(origins) == 1 && origins[0] == ownOrigin(r) {
+	if len(origins) == 1 && origins[0] == ownOrigin(r) && g.knowsHost(r.Host, localOf(r)) {
 		return false, nil
 	}
 	if len(origins) > 1 || !g.knowsOrigin(origins[0]) {

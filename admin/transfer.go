@@ -61,15 +61,22 @@ func postImport(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !c.loading.CompareAndSwap(false, true) {
+	var out *progress
+	defer func() {
+		if out != nil {
+			out.wait() // also after a panic: nobody may write behind the handler
+		}
+	}()
+	var result declarative.ImportEvent
+	free := c.alone(func() {
+		out = newProgress(c)
+		defer out.end()
+		result, err = c.load(text, out.tell)
+	})
+	if !free {
 		return busy()
 	}
-	defer c.loading.Store(false)
-
-	out := newProgress(c)
-	defer out.stop()
-	result, err := c.load(text, out.tell)
-	out.stop()
+	out.wait()
 	if err != nil {
 		result = declarative.ImportEvent{Error: c.importError(err)}
 	}
@@ -156,16 +163,13 @@ func truthy(v any) bool {
 // nothing but itself.
 type progress struct {
 	w       http.ResponseWriter
-	encoder *json.Encoder // used by the goroutine until stop returns
+	encoder *json.Encoder // used by the goroutine until wait returns
 
 	mu   sync.Mutex
 	next declarative.ImportEvent // protected by mu; zero: nothing new
 
 	quit chan struct{}
 	done chan struct{}
-
-	// stop ends the progress; the encoder is the caller's from then on.
-	stop func()
 }
 
 func newProgress(c *call) *progress {
@@ -173,13 +177,16 @@ func newProgress(c *call) *progress {
 	c.stamp(time.Now())
 	p := &progress{w: c.w, encoder: json.NewEncoder(c.w), quit: make(chan struct{}), done: make(chan struct{})}
 	p.encoder.SetEscapeHTML(false)
-	p.stop = sync.OnceFunc(func() {
-		close(p.quit)
-		<-p.done
-	})
 	go p.run()
 	return p
 }
+
+// end asks the goroutine to stop, and does not wait for it.
+func (p *progress) end() { close(p.quit) }
+
+// wait waits until the goroutine has stopped. The encoder is the caller's from
+// then on.
+func (p *progress) wait() { <-p.done }
 
 // tell notes how far the import is.
 func (p *progress) tell(stage string, done, total int) {
