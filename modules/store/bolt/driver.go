@@ -1,6 +1,8 @@
 package bolt
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,7 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -211,6 +215,14 @@ func (d *Driver) Commit(ctx context.Context, changes []store.Change) (err error)
 	if err := ctx.Err(); err != nil || len(changes) == 0 {
 		return err
 	}
+	// Within a transaction bbolt keeps a page's rows in one sorted list however
+	// long it grows: many rows in no order would cost the square of their
+	// number. The order of different rows makes no difference here.
+	changes = slices.Clone(changes)
+	slices.SortStableFunc(changes, func(a, b store.Change) int {
+		x, y := a.ID(), b.ID()
+		return cmp.Or(strings.Compare(a.Table, b.Table), bytes.Compare(x[:], y[:]))
+	})
 	defer damaged(&err)
 	return d.db.Update(func(tx *bbolt.Tx) error {
 		for _, c := range changes {
