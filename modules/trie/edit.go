@@ -18,7 +18,7 @@ func NewOwner() Owner { return Owner(owners.Add(1)) }
 // Put sets the value of a key on behalf of a batch. Copies of the map that
 // were taken before the batch began do not change.
 func (m *Map[V]) Put(o Owner, key string, v V) {
-	root, added := m.root.put(o, key, v)
+	root, added := m.root.put(o, key, 0, v)
 	m.root = root
 	if added {
 		m.size++

@@ -3,15 +3,12 @@
 // touch.
 //
 // The maps are radix trees, so they also answer which of their keys are a
-// prefix of a string. They are small (one node for most keys, whose label is a
-// piece of the key, not a copy), and reading them takes no lock and allocates
-// nothing.
+// prefix of a string. They are small (hardly more than one node for a key,
+// which refers to the key and does not copy it), and reading them takes no lock
+// and allocates nothing.
 package trie
 
-import (
-	"iter"
-	"strings"
-)
+import "iter"
 
 // Map is an ordered map from strings, of any bytes, to values. The zero Map is
 // empty.
@@ -31,12 +28,11 @@ func (m Map[V]) Len() int { return m.size }
 // Get answers the value of a key, and whether there is one.
 func (m Map[V]) Get(key string) (V, bool) {
 	n := m.root
-	for n != nil && strings.HasPrefix(key, n.label) {
-		key = key[len(n.label):]
-		if key == "" {
-			return n.value, n.full()
-		}
-		n = n.child(key[0])
+	for n != nil && len(n.key) < len(key) {
+		n = n.child(key[len(n.key)])
+	}
+	if n != nil && n.key == key {
+		return n.value, n.full()
 	}
 	var none V
 	return none, false
@@ -44,17 +40,12 @@ func (m Map[V]) Get(key string) (V, bool) {
 
 // All yields keys and values in the order of the keys' bytes.
 func (m Map[V]) All() iter.Seq2[string, V] {
-	return func(yield func(string, V) bool) {
-		m.root.all(nil, yield)
-	}
+	return func(yield func(string, V) bool) { m.root.all(yield) }
 }
 
-// Values yields the values in the order of their keys. Unlike All, it does not
-// allocate.
+// Values yields the values in the order of their keys.
 func (m Map[V]) Values() iter.Seq[V] {
-	return func(yield func(V) bool) {
-		m.root.values(yield)
-	}
+	return func(yield func(V) bool) { m.root.values(yield) }
 }
 
 // Prefixes finds the keys that s starts with, the shortest first:
@@ -63,28 +54,36 @@ func (m Map[V]) Values() iter.Seq[V] {
 //		use(p.Value())
 //	}
 func (m Map[V]) Prefixes(s string) Prefixes[V] {
-	return Prefixes[V]{next: m.root, rest: s}
+	return Prefixes[V]{next: m.root, s: s}
 }
 
 // Prefixes walks the values whose keys are a prefix of a string.
 type Prefixes[V any] struct {
 	at, next *node[V]
-	rest     string // what is left of the string behind at
+	s        string
+	known    int // so many bytes of s are those of the nodes passed
 }
 
 // Next moves to the next longer prefix, the first time to the shortest, and
 // reports whether there is one.
 func (p *Prefixes[V]) Next() bool {
-	for p.next != nil && strings.HasPrefix(p.rest, p.next.label) {
-		p.at = p.next
-		p.rest = p.rest[len(p.at.label):]
-		p.next = nil
-		if p.rest != "" {
-			p.next = p.at.child(p.rest[0])
+	for n := p.next; n != nil; {
+		depth := len(n.key)
+		if len(p.s) < depth {
+			break
 		}
-		if p.at.full() {
+		var next *node[V]
+		if len(p.s) > depth {
+			next = n.child(p.s[depth])
+		}
+		if n.full() {
+			if n.key[p.known:] != p.s[p.known:depth] {
+				break
+			}
+			p.at, p.next, p.known = n, next, depth
 			return true
 		}
+		n = next
 	}
 	p.next = nil
 	return false

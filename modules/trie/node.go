@@ -1,24 +1,27 @@
 package trie
 
-// A node stands for the keys that start with the labels on the way to it. It
-// is written only by the owner it is stamped with; see Owner.
+// A node stands for the keys that start with its own. It is written only by
+// the owner it is stamped with; see Owner.
+//
+// Going down, only the lengths of keys and the byte behind each are looked at:
+// the bytes in between are compared once, where there is a value. That halves
+// the memory that a search has to wait for.
 type node[V any] struct {
-	label string // what it adds to its parent's keys; empty at most in a root
+	key   string // from the root; a piece of a key that was put
 	edges []edge[V]
 	stamp uint64 // the owner, shifted by one, and in the last bit whether there is a value
 	value V
 }
 
-// An edge leads to a child. Edges are sorted by the first byte of the child's
-// label, which is repeated here so that a search reads no child but the right
-// one.
+// An edge leads to a child. Edges are sorted by the byte that follows the
+// node's key in that of the child.
 type edge[V any] struct {
-	first byte
-	node  *node[V]
+	next byte
+	node *node[V]
 }
 
-func newNode[V any](o Owner, label string) *node[V] {
-	return &node[V]{label: label, stamp: uint64(o) << 1}
+func newNode[V any](o Owner, key string) *node[V] {
+	return &node[V]{key: key, stamp: uint64(o) << 1}
 }
 
 func (n *node[V]) full() bool { return n.stamp&1 != 0 }
@@ -34,7 +37,7 @@ func (n *node[V]) clear() {
 	n.stamp &^= 1
 }
 
-// child answers the child whose label starts with b, or nil.
+// child answers the child that b leads to, or nil.
 func (n *node[V]) child(b byte) *node[V] {
 	if i, ok := n.find(b); ok {
 		return n.edges[i].node
@@ -46,16 +49,16 @@ func (n *node[V]) child(b byte) *node[V] {
 func (n *node[V]) find(b byte) (int, bool) {
 	lo, hi := 0, len(n.edges)
 	for hi-lo > 8 { // below, going one by one is faster
-		if mid := int(uint(lo+hi) / 2); n.edges[mid].first < b {
+		if mid := int(uint(lo+hi) / 2); n.edges[mid].next < b {
 			lo = mid + 1
 		} else {
 			hi = mid + 1
 		}
 	}
-	for lo < hi && n.edges[lo].first < b {
+	for lo < hi && n.edges[lo].next < b {
 		lo++
 	}
-	return lo, lo < len(n.edges) && n.edges[lo].first == b
+	return lo, lo < len(n.edges) && n.edges[lo].next == b
 }
 
 // own answers n if o may write it, else a copy that o may write.
@@ -69,13 +72,14 @@ func (n *node[V]) own(o Owner) *node[V] {
 	return &c
 }
 
-// link adds an edge, in its place and without spare room: nodes are many and
-// seldom grow.
+// link adds an edge to a child, in its place and without spare room: nodes are
+// many and seldom grow.
 func (n *node[V]) link(child *node[V]) {
-	i, _ := n.find(child.label[0])
+	b := child.key[len(n.key)]
+	i, _ := n.find(b)
 	edges := make([]edge[V], len(n.edges)+1)
 	copy(edges, n.edges[:i])
-	edges[i] = edge[V]{child.label[0], child}
+	edges[i] = edge[V]{b, child}
 	copy(edges[i+1:], n.edges[i:])
 	n.edges = edges
 }
@@ -91,38 +95,37 @@ func (n *node[V]) unlink(i int) {
 	n.edges = edges
 }
 
-// put answers the tree of n with one key set, and whether the key is new.
-func (n *node[V]) put(o Owner, key string, v V) (*node[V], bool) {
+// put answers the tree of n with one key set, and whether the key is new. The
+// first bytes of the key, as many as known says, are those of n.
+func (n *node[V]) put(o Owner, key string, known int, v V) (*node[V], bool) {
 	if n == nil {
 		n = newNode[V](o, key)
 		n.set(v)
 		return n, true
 	}
-	common := 0
-	for common < len(key) && common < len(n.label) && key[common] == n.label[common] {
+	common := known
+	for common < min(len(key), len(n.key)) && key[common] == n.key[common] {
 		common++
 	}
-	if common < len(n.label) {
-		upper, lower := newNode[V](o, n.label[:common]), n.own(o)
-		lower.label = lower.label[common:]
-		upper.link(lower)
+	if common < len(n.key) {
+		upper := newNode[V](o, key[:common])
+		upper.link(n)
 		n = upper
 	} else {
 		n = n.own(o)
 	}
-	key = key[common:]
-	if key == "" {
+	if common == len(key) {
 		added := !n.full()
 		n.set(v)
 		return n, added
 	}
-	i, ok := n.find(key[0])
+	i, ok := n.find(key[common])
 	if !ok {
-		child, _ := (*node[V])(nil).put(o, key, v)
+		child, _ := (*node[V])(nil).put(o, key, common, v)
 		n.link(child)
 		return n, true
 	}
-	child, added := n.edges[i].node.put(o, key, v)
+	child, added := n.edges[i].node.put(o, key, common, v)
 	n.edges[i].node = child
 	return n, added
 }
@@ -131,11 +134,10 @@ func (n *node[V]) put(o Owner, key string, v V) (*node[V], bool) {
 // left.
 func (n *node[V]) remove(o Owner, key string) *node[V] {
 	n = n.own(o)
-	key = key[len(n.label):]
-	if key == "" {
+	if len(n.key) == len(key) {
 		n.clear()
 	} else {
-		i, _ := n.find(key[0])
+		i, _ := n.find(key[len(n.key)])
 		if child := n.edges[i].node.remove(o, key); child != nil {
 			n.edges[i].node = child
 		} else {
@@ -148,21 +150,18 @@ func (n *node[V]) remove(o Owner, key string) *node[V] {
 	case len(n.edges) == 0:
 		return nil
 	}
-	only := n.edges[0].node.own(o)
-	only.label = n.label + only.label
-	return only
+	return n.edges[0].node
 }
 
-func (n *node[V]) all(prefix []byte, yield func(string, V) bool) bool {
+func (n *node[V]) all(yield func(string, V) bool) bool {
 	if n == nil {
 		return true
 	}
-	prefix = append(prefix, n.label...)
-	if n.full() && !yield(string(prefix), n.value) {
+	if n.full() && !yield(n.key, n.value) {
 		return false
 	}
 	for i := range n.edges {
-		if !n.edges[i].node.all(prefix, yield) {
+		if !n.edges[i].node.all(yield) {
 			return false
 		}
 	}

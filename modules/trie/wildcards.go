@@ -71,55 +71,47 @@ func (w Wildcards[V]) Values() iter.Seq[V] {
 //		use(p.Value())
 //	}
 func (w Wildcards[V]) Match(name string) Matches[V] {
-	return Matches[V]{
-		suffix:   w.suffixes.root,
-		rest:     name,
-		prefixes: w.prefixes.Prefixes(name),
-	}
+	return Matches[V]{name: name, suffix: w.suffixes.root, prefixes: w.prefixes.Prefixes(name)}
 }
 
 // Matches walks the values of the patterns that fit a name.
 type Matches[V any] struct {
-	value    *V
+	name     string
+	at       *node[V]
 	suffix   *node[V] // the next to look at
-	rest     string   // what is left of the name in front of it
+	known    int      // so many bytes at the end of the name are those of the nodes passed
 	prefixes Prefixes[V]
 }
 
 // Next moves to the next pattern that fits, and reports whether there is one.
 func (m *Matches[V]) Next() bool {
-	for m.suffix != nil && hasReversedSuffix(m.rest, m.suffix.label) {
-		at := m.suffix
-		m.rest = m.rest[:len(m.rest)-len(at.label)]
-		m.suffix = nil
-		if m.rest != "" {
-			m.suffix = at.child(m.rest[len(m.rest)-1])
+	for n := m.suffix; n != nil; {
+		depth, name := len(n.key), m.name
+		if len(name) < depth {
+			break
 		}
-		if at.full() {
-			m.value = &at.value
+		var next *node[V]
+		if len(name) > depth {
+			next = n.child(name[len(name)-1-depth])
+		}
+		if n.full() {
+			for ; m.known < depth && name[len(name)-1-m.known] == n.key[m.known]; m.known++ {
+			}
+			if m.known < depth {
+				break
+			}
+			m.at, m.suffix = n, next
 			return true
 		}
+		n = next
 	}
 	m.suffix = nil
 	if m.prefixes.Next() {
-		m.value = &m.prefixes.at.value
+		m.at = m.prefixes.at
 		return true
 	}
 	return false
 }
 
 // Value answers the value that the last successful Next moved to.
-func (m *Matches[V]) Value() V { return *m.value }
-
-// hasReversedSuffix reports whether s ends with label, read backwards.
-func hasReversedSuffix(s, label string) bool {
-	if len(s) < len(label) {
-		return false
-	}
-	for i := range len(label) {
-		if s[len(s)-1-i] != label[i] {
-			return false
-		}
-	}
-	return true
-}
+func (m *Matches[V]) Value() V { return m.at.value }
