@@ -1,0 +1,203 @@
+// Package listen opens the sockets that Kong's listen lines describe.
+//
+// A line such as
+//
+//	0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl
+//
+// becomes a list of [Bind], and a Bind becomes [Socket] values on which every
+// flag has really been set. The package also knows which of this process's
+// sockets are private (see [MarkPrivate]), so that a proxy can refuse to
+// connect to them.
+package listen
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Bind is one entry of a listen line: an address and its flags.
+//
+// Binds are plain values: two of them are equal (==) if they ask for the same
+// socket with the same flags, so a Bind may be the key of a map.
+type Bind struct {
+	// The IPv4 or IPv6 address (without brackets) or the hostname to listen
+	// on. A hostname stands for all of its addresses.
+	Address string `json:"address"`
+
+	// The TCP (or UDP) port. 0 lets the system choose a free one.
+	Port uint16 `json:"port"`
+
+	// Whether clients must speak TLS. Default: false.
+	SSL bool `json:"ssl,omitempty"`
+
+	// Whether HTTP/2 is spoken beside HTTP/1.1: negotiated by ALPN with `ssl`,
+	// by prior knowledge (h2c) without. Default: false.
+	HTTP2 bool `json:"http2,omitempty"`
+
+	// Whether each connection must begin with a PROXY protocol header, version
+	// 1 or 2. Default: false.
+	ProxyProtocol bool `json:"proxy_protocol,omitempty"`
+
+	// Whether the system should hold a connection back until its first bytes
+	// have arrived (`TCP_DEFER_ACCEPT`, Linux). Default: false.
+	Deferred bool `json:"deferred,omitempty"`
+
+	// Asks for a socket of its own for this address. Every bind gets one here,
+	// so the flag changes nothing. Default: false.
+	Bind bool `json:"bind,omitempty"`
+
+	// Whether to open one accepting socket for each processor (GOMAXPROCS) and
+	// let the system spread connections over them. Default: false, one socket.
+	ReusePort bool `json:"reuseport,omitempty"`
+
+	// How many connections may wait to be accepted, for each socket. The
+	// system may cap it (Linux: `net.core.somaxconn`). Default: the system's
+	// cap.
+	Backlog int `json:"backlog,omitempty"`
+
+	// `on` or `off`: whether an IPv6 wildcard leaves IPv4 alone. Default: `on`,
+	// so `[::]:8000` and `0.0.0.0:8000` can stand side by side.
+	IPv6Only string `json:"ipv6only,omitempty"`
+
+	// TCP keep-alive of accepted connections: `on`, `off` or
+	// `[idle]:[intvl]:[cnt]`. Default: on, first probe after 15 seconds.
+	SoKeepalive KeepAlive `json:"so_keepalive,omitzero"`
+
+	// Whether to listen for datagrams instead of connections; streams only.
+	// Default: false.
+	UDP bool `json:"udp,omitempty"`
+
+	// Whether to accept connections for addresses that are not this host's.
+	// Not supported yet: a bind with it is refused. Default: false.
+	Transparent bool `json:"transparent,omitempty"`
+}
+
+// String gives the bind back as an entry of a listen line: the address, then
+// the flags in Kong's order.
+func (b Bind) String() string {
+	words := []string{b.HostPort()}
+	for _, f := range flags {
+		if word := f.word(b); word != "" {
+			words = append(words, word)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// HostPort is the bind's address and port alone, an IPv6 address in brackets.
+func (b Bind) HostPort() string {
+	return net.JoinHostPort(b.Address, strconv.Itoa(int(b.Port)))
+}
+
+// Validate reports the first thing that is wrong with a bind that did not come
+// from [Parse], for example from JSON. The error begins with option, which is
+// the name of the list the bind stands in.
+func (b Bind) Validate(option string, set FlagSet) error {
+	if err := b.validate(set); err != nil {
+		return fmt.Errorf("%s: %q: %w", option, b, err)
+	}
+	return nil
+}
+
+func (b Bind) validate(set FlagSet) error {
+	if _, err := canonicalHost(b.Address); err != nil {
+		return err
+	}
+	for _, f := range flags {
+		if word := f.word(b); word == "" {
+			continue
+		} else if f.sets&set == 0 {
+			return unknownFlag(word, set)
+		} else if err := f.set(new(Bind), f.value(word)); err != nil {
+			return err
+		}
+	}
+	if b.UDP && b.SSL {
+		return fmt.Errorf("flags \"udp\" and \"ssl\" exclude each other")
+	}
+	return nil
+}
+
+// IsLoopback reports whether only this host can reach the bind. A hostname
+// other than `localhost` is not looked up, and counts as reachable.
+func (b Bind) IsLoopback() bool {
+	addrs := b.literals()
+	return len(addrs) > 0 && !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return !a.IsLoopback() })
+}
+
+// literals returns the addresses that are known without asking a resolver.
+func (b Bind) literals() []netip.Addr {
+	if strings.EqualFold(b.Address, "localhost") {
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+	}
+	if addr, err := netip.ParseAddr(b.Address); err == nil {
+		return []netip.Addr{addr.Unmap()}
+	}
+	return nil
+}
+
+// dualStack reports whether the bind is an IPv6 wildcard that takes IPv4
+// connections as well.
+func (b Bind) dualStack() bool {
+	addr, err := netip.ParseAddr(b.Address)
+	return err == nil && addr == netip.IPv6Unspecified() && b.IPv6Only == "off"
+}
+
+// Line joins binds to a listen line that [Parse] reads back; no binds are
+// "off".
+func Line(binds []Bind) string {
+	if len(binds) == 0 {
+		return "off"
+	}
+	entries := make([]string, len(binds))
+	for i, b := range binds {
+		entries[i] = b.String()
+	}
+	return strings.Join(entries, ", ")
+}
+
+// Conflicts reports the first two binds that ask for one address. It compares
+// across lists, too: pass the binds of all of them. A wildcard and a particular
+// address of one port do not conflict, as the system prefers the latter.
+func Conflicts(binds ...Bind) error {
+	for i, b := range binds {
+		for _, a := range binds[:i] {
+			if a.sameAddress(b) {
+				return fmt.Errorf("%q and %q ask for the same address", a, b)
+			}
+		}
+	}
+	return nil
+}
+
+func (b Bind) sameAddress(o Bind) bool {
+	if b.Port != o.Port || b.Port == 0 || b.UDP != o.UDP {
+		return false
+	}
+	if strings.EqualFold(b.Address, o.Address) {
+		return true
+	}
+	mine, theirs := b.literals(), o.literals()
+	if slices.ContainsFunc(mine, func(a netip.Addr) bool { return slices.Contains(theirs, a) }) {
+		return true
+	}
+	any4 := netip.IPv4Unspecified()
+	return b.dualStack() && slices.Contains(theirs, any4) || o.dualStack() && slices.Contains(mine, any4)
+}
+
+// ShareHTTP2 returns binds with `http2` on all of them if one has it. Kong
+// writes the flag once for a whole server (`http2 on;` in nginx), so with its
+// default line the plain port 8000 speaks h2c because 8443 has `http2`.
+func ShareHTTP2(binds []Bind) []Bind {
+	binds = slices.Clone(binds)
+	if slices.ContainsFunc(binds, func(b Bind) bool { return b.HTTP2 }) {
+		for i := range binds {
+			binds[i].HTTP2 = true
+		}
+	}
+	return binds
+}

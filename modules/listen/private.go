@@ -1,0 +1,104 @@
+package listen
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// private is the set of this process's listeners that must not be reached
+// through its own proxy.
+var private privateSet
+
+type privateSet struct {
+	mu    sync.RWMutex
+	addrs map[uint16][]netip.Addr // by port, protected by mu
+	host  hostAddrs
+}
+
+// MarkPrivate tells that a listener on addr belongs to an Admin API or the
+// like, until the returned function is called. Marks are counted: an address
+// marked twice is private until both are taken back.
+func MarkPrivate(addr netip.AddrPort) (unmark func()) {
+	ip, port := bare(addr.Addr()), addr.Port()
+	private.mu.Lock()
+	defer private.mu.Unlock()
+	if private.addrs == nil {
+		private.addrs = make(map[uint16][]netip.Addr)
+	}
+	private.addrs[port] = append(private.addrs[port], ip)
+	return sync.OnceFunc(func() {
+		private.mu.Lock()
+		defer private.mu.Unlock()
+		list := private.addrs[port]
+		i := slices.Index(list, ip)
+		if list = slices.Delete(list, i, i+1); len(list) == 0 {
+			delete(private.addrs, port)
+		} else {
+			private.addrs[port] = list
+		}
+	})
+}
+
+// IsPrivate reports whether a connection to dst would arrive at a listener that
+// [MarkPrivate] protects. Ask with the address that is really dialled, after
+// name resolution, for example in the Control function of a [net.Dialer].
+//
+// A listener on a particular address is reached by that address only. One on a
+// wildcard is reached by every address of this host. The unspecified address
+// (0.0.0.0 or ::) is taken for one of them, as the kernel connects it to the
+// host itself. Addresses that are local by a route alone (`ip route add local`)
+// and translations by a firewall are not seen.
+func IsPrivate(dst netip.AddrPort) bool {
+	private.mu.RLock()
+	defer private.mu.RUnlock()
+	listeners := private.addrs[dst.Port()]
+	if len(listeners) == 0 {
+		return false
+	}
+	ip := bare(dst.Addr())
+	if ip.IsUnspecified() || slices.Contains(listeners, ip) {
+		return true
+	}
+	wildcard := slices.ContainsFunc(listeners, netip.Addr.IsUnspecified)
+	return wildcard && (ip.IsLoopback() || private.host.contains(ip))
+}
+
+// bare strips what makes two spellings of one address differ.
+func bare(ip netip.Addr) netip.Addr { return ip.Unmap().WithZone("") }
+
+// hostAddrsAge is how long the addresses of the network interfaces are
+// remembered: asking takes about 10 µs and they change seldom.
+const hostAddrsAge = 5 * time.Second
+
+// hostAddrs remembers the addresses of this host's network interfaces.
+type hostAddrs struct {
+	mu    sync.Mutex
+	addrs []netip.Addr // protected by mu
+	asked time.Time    // protected by mu
+}
+
+// contains reports whether ip is one of them. When the system does not tell
+// which they are, any might be.
+func (h *hostAddrs) contains(ip netip.Addr) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if time.Since(h.asked) > hostAddrsAge {
+		found, err := net.InterfaceAddrs()
+		if err != nil {
+			return true
+		}
+		h.addrs = h.addrs[:0]
+		for _, a := range found {
+			if prefix, ok := a.(*net.IPNet); ok {
+				if addr, ok := netip.AddrFromSlice(prefix.IP); ok {
+					h.addrs = append(h.addrs, bare(addr))
+				}
+			}
+		}
+		h.asked = time.Now()
+	}
+	return slices.Contains(h.addrs, ip)
+}

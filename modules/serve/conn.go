@@ -1,0 +1,157 @@
+package serve
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"sync/atomic"
+
+	proxyproto "github.com/pires/go-proxyproto"
+
+	"github.com/portcullis-gateway/portcullis/modules/listen"
+)
+
+// Conn is an accepted connection; handlers get it with [ConnFrom]. It wraps
+// *net.TCPConn itself, so that sendfile, splice and half-close keep working.
+type Conn struct {
+	*net.TCPConn
+	server *server
+
+	header    *proxyproto.Conn // nil without `proxy_protocol`
+	untrusted bool             // whether what header says is not believed
+
+	fresh atomic.Bool           // no request has reached a handler yet
+	last  atomic.Pointer[Lease] // the generation that served the last request
+}
+
+// ConnFrom returns the connection that a request came in on, from the
+// request's context; from a ClientHelloInfo's context, that of the handshake.
+// It is nil for requests that no server of this package has read.
+func ConnFrom(ctx context.Context) *Conn {
+	c, _ := ctx.Value(connKey{}).(*Conn)
+	return c
+}
+
+type connKey struct{}
+
+// Bind is the listener's address and flags, as the config has them.
+func (c *Conn) Bind() listen.Bind { return c.server.config.Bind }
+
+// Peer is the address of the socket at the other end. A PROXY protocol header
+// does not change it.
+func (c *Conn) Peer() netip.AddrPort { return addrPort(c.TCPConn.RemoteAddr()) }
+
+// Local is the socket's own address: a particular one even if the bind is a
+// wildcard. A PROXY protocol header does not change it.
+func (c *Conn) Local() netip.AddrPort { return addrPort(c.TCPConn.LocalAddr()) }
+
+// Proxied returns the addresses in the PROXY protocol header: the client's, and
+// the one it connected to. It is not ok if the bind has no `proxy_protocol`, if
+// the header names no TCP addresses (LOCAL, UNKNOWN), or if the generation that
+// accepted the connection did not trust its peer.
+func (c *Conn) Proxied() (source, destination netip.AddrPort, ok bool) {
+	if c.header == nil || c.untrusted {
+		return
+	}
+	h := c.header.ProxyHeader()
+	if h == nil || h.Command.IsLocal() {
+		return
+	}
+	source, destination = addrPort(h.SourceAddr), addrPort(h.DestinationAddr)
+	return source, destination, source.IsValid() && destination.IsValid()
+}
+
+// Close closes the connection, and ends its hold on the generation it was
+// upgraded by.
+func (c *Conn) Close() error {
+	c.server.closed(c)
+	return c.TCPConn.Close()
+}
+
+// serving notes that a request has reached a handler.
+func (c *Conn) serving(l *Lease) {
+	c.last.Store(l)
+	c.settled()
+}
+
+// settled notes that the server need not wait for a first request any more.
+func (c *Conn) settled() {
+	if c.fresh.CompareAndSwap(true, false) {
+		c.server.fresh.add(-1)
+	}
+}
+
+// addrPort returns an address that compares equal to the same one read from
+// text, and the zero value for anything but TCP.
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	addr := tcp.AddrPort()
+	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+}
+
+// proxied is a connection whose bytes begin with a PROXY protocol header. Only
+// reading and writing pass through the parser: the addresses stay the
+// socket's, as in nginx, where a header is one thing and `real_ip_header`
+// another.
+type proxied struct {
+	*proxyproto.Conn
+	conn *Conn
+}
+
+func (p proxied) LocalAddr() net.Addr  { return p.conn.LocalAddr() }
+func (p proxied) RemoteAddr() net.Addr { return p.conn.RemoteAddr() }
+func (p proxied) CloseWrite() error    { return p.conn.CloseWrite() }
+
+// An acceptor makes the connections of one socket known to the server.
+type acceptor struct {
+	*listen.Socket
+	server *server
+}
+
+// Accept returns a *Conn, or a proxied one.
+func (a acceptor) Accept() (net.Conn, error) {
+	tcp, err := a.AcceptTCP()
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{TCPConn: tcp, server: a.server}
+	c.fresh.Store(true)
+	a.server.fresh.add(1)
+	if !c.Bind().ProxyProtocol {
+		return c, nil
+	}
+	if l := a.server.enter(); l != nil {
+		c.untrusted = l.Trusted != nil && !l.Trusted(c.Peer().Addr())
+		l.release()
+	}
+	c.header = proxyproto.NewConn(c,
+		proxyproto.WithPolicy(proxyproto.REQUIRE),
+		proxyproto.SetReadHeaderTimeout(max(0, a.server.config.ReadHeaderTimeout)))
+	return proxied{c.header, c}, nil
+}
+
+// connOf finds the Conn inside of what net/http holds.
+func connOf(nc net.Conn) *Conn {
+	switch c := nc.(type) {
+	case *Conn:
+		return c
+	case proxied:
+		return c.conn
+	case *tls.Conn:
+		return connOf(c.NetConn())
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ net.Listener = acceptor{}
+	_ net.Conn     = (*Conn)(nil)
+	_ net.Conn     = proxied{}
+
+	_ interface{ CloseWrite() error } = proxied{}
+)
