@@ -29,6 +29,7 @@ func TestParse_errorsHaveTheirLine(t *testing.T) {
 		{"too deep", "[" + strings.Repeat("[", 1000), "line 1: nested deeper than 1000 levels"},
 		{"too deep in YAML", "a: " + strings.Repeat("[", 1000) + strings.Repeat("]", 1000), "line 1: nested deeper than 1000 levels"},
 		{"repeated keys in JSON", "{\"a\": 1,\n\"b\": {\"c\": 1,\n\"c\": 2},\n\"a\": 2}", "line 3: duplicate key \"c\" (first on line 2); line 4: duplicate key \"a\" (first on line 1)"},
+		{"a repeated key among many", "{" + strings.Repeat("\n", 9) + manyKeys(40) + ",\n\"k7\": 1}", "line 11: duplicate key \"k7\" (first on line 10)"},
 		{"repeated keys in YAML", "a: 1\nb:\n- c: 1\n  d: 2\n  c: 3\na: 2\n", "line 5: duplicate key \"c\" (first on line 3); line 6: duplicate key \"a\" (first on line 1)"},
 		{"two documents", "a: 1\n---\nb: 1\n", "line 3: a second document begins here, where one is expected"},
 		{"indentation in YAML", "a:\n  b: 1\n c: 2\n", "line 3: did not find expected key"},
@@ -51,6 +52,14 @@ func TestParse_errorsHaveTheirLine(t *testing.T) {
 			expect(t, fmt.Sprintf("%q", tt.text), err.Error(), tt.want)
 		})
 	}
+}
+
+func manyKeys(n int) string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf("\"k%d\": 1", i)
+	}
+	return strings.Join(list, ",")
 }
 
 // TestParse_billionLaughs makes sure that a small text cannot become large.

@@ -1,7 +1,9 @@
 package declarative
 
 import (
+	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -48,4 +50,30 @@ func FuzzPieces(f *testing.F) {
 			t.Errorf("%q in pieces of %d: reported %v, want %v", text, size, inPieces, atOnce)
 		}
 	})
+}
+
+func TestParse_longYAML(t *testing.T) {
+	text := manyRoutes(15_000, YAML)
+	if len(text) < 2*pieceSize {
+		t.Fatalf("%d bytes are too few", len(text))
+	}
+	var errs Errors
+	whole := &yamlReader{report: errs.addf, limit: maxSize}
+	want, _, err := whole.document(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := parseYAML(text, errs.addf)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v; read in pieces it is different", err)
+	}
+	expect(t, "reports", len(errs.Problems), 0)
+
+	// A repeated key and a mistake far behind are found where they are.
+	lines := lineAt(text, len(text))
+	doubled := append(text, "  - name: last\n    name: again\n    paths: last\n"...)
+	_, err = Parse(doubled)
+	expect(t, "repeated key", err.Error(), fmt.Sprintf("line %d: duplicate key \"name\" (first on line %d)", lines+1, lines))
+	_, errs2 := parse(t, strings.Replace(string(doubled), "    name: again\n", "", 1)).Resolve(catalog, Options{})
+	expect(t, "mistake", texts(errs2), []string{fmt.Sprintf("line %d: route \"last\": paths: expected an array", lines+1)})
 }

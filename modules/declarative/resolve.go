@@ -68,22 +68,6 @@ func (d *Document) Resolve(c *entity.Catalog, opt Options) ([]Row, *Errors) {
 	return rows, nil
 }
 
-// entry is an entity of the document.
-type entry struct {
-	table  *schema.Table
-	node   *node
-	index  int               // in its list, from 1
-	order  int               // in the document
-	parent *entry            // nil at the top level
-	field  string            // the foreign field that parent fills
-	inner  map[string]string // the tables that may stand in it
-
-	id     uuid.UUID
-	named  bool          // the document gives the id
-	lost   bool          // it refers to something that is not there
-	fields schema.Object // without nested entities and annotations; nil once processed
-}
-
 // contents are the entities of one table, wherever they stand.
 type contents struct {
 	entries []*entry
@@ -100,85 +84,6 @@ type resolver struct {
 	nested  map[string]map[string]string // by table: the tables that may stand in it, with their foreign field
 	tables  map[string]*contents
 	total   int
-}
-
-// document reads the top level.
-func (r *resolver) document(d *Document) {
-	version := d.root.get("_format_version")
-	if version == nil {
-		r.errs.document(max(d.line, min(len(d.root), 1)), "_format_version", "required field missing")
-	}
-	for i := range d.root {
-		m := &d.root[i]
-		switch m.key {
-		case "_format_version":
-			r.version(m.node)
-		case "_transform":
-			// There is nothing to transform yet: no table hashes what it stores.
-			if _, ok := m.value.(bool); !ok && m.value != nil {
-				r.errs.document(m.line, m.key, "expected a boolean")
-			}
-		case "_comment", "_ignore":
-			if message := annotation(m); message != "" {
-				r.errs.document(m.line, m.key, message)
-			}
-		case "workspaces":
-			r.workspaces(m.node)
-		default:
-			if t := r.catalog.Table(m.key); t != nil {
-				r.list(t, m, nil, "")
-			} else {
-				r.errs.document(m.line, m.key, "unknown field")
-			}
-		}
-	}
-}
-
-// version checks the format version and notes what it asks for.
-func (r *resolver) version(n node) {
-	switch v := n.value.(type) {
-	case nil:
-		r.errs.document(n.line, "_format_version", "required field missing")
-	case string:
-		switch v {
-		case "1.1", "2.1":
-			r.migrate = true
-		case "3.0":
-		default:
-			r.errs.document(n.line, "_format_version", "expected one of: 1.1, 2.1, 3.0")
-		}
-	default:
-		r.errs.document(n.line, "_format_version", "expected a string")
-	}
-}
-
-// workspaces accepts the list that a Kong export may have. There is one
-// workspace, so it must be the default one and has nothing to say.
-func (r *resolver) workspaces(n node) {
-	list, ok := n.value.([]node)
-	if !ok && n.value != nil {
-		r.errs.document(n.line, "workspaces", "expected an array")
-	}
-	for _, e := range list {
-		m, _ := e.value.(members)
-		if name := m.get("name"); name == nil || name.value != "default" {
-			r.errs.document(e.line, "workspaces", "there is only the workspace 'default'")
-		}
-	}
-}
-
-// annotation checks what may stand beside the fields of anything.
-func annotation(m *member) string {
-	_, text := m.value.(string)
-	_, list := m.value.([]node)
-	switch {
-	case m.value == nil, m.key == "_comment" && text, m.key == "_ignore" && list:
-		return ""
-	case m.key == "_comment":
-		return "expected a string"
-	default:
-		return "expected an array"
-	}
 }
 
 // list reads the entities of a table in one place.
@@ -439,58 +344,4 @@ func fresh(e *entry) []string {
 		}
 	}
 	return names
-}
-
-// label is what a person would call the entity: its natural key, else the id
-// that the document gives.
-func (e *entry) label() string {
-	m, _ := e.node.value.(members)
-	for _, key := range []string{e.table.Key, "name", "id"} {
-		if n := m.get(key); n != nil && key != "" {
-			if text, ok := n.value.(string); ok && text != "" {
-				return text
-			}
-		}
-	}
-	return ""
-}
-
-// reference is the key under which Kong reports references: the natural key if
-// it is unique, else the id.
-func (e *entry) reference() string {
-	if f := e.table.Field(e.table.Key); f != nil && f.Unique {
-		m, _ := e.node.value.(members)
-		if n := m.get(e.table.Key); n != nil {
-			if text, ok := n.value.(string); ok {
-				return text
-			}
-		}
-	}
-	return e.id.String()
-}
-
-// place is the path to the entity; positions count from 1.
-func (e *entry) place() []any {
-	if e.parent == nil {
-		return []any{e.table.Name, e.index}
-	}
-	return append(e.parent.place(), e.table.Name, e.index)
-}
-
-// input answers what was written for the entity, without those within it.
-func (e *entry) input() (schema.Object, bool) {
-	if e == nil {
-		return nil, false
-	}
-	m, ok := e.node.value.(members)
-	if !ok {
-		return nil, false
-	}
-	o := make(schema.Object, len(m))
-	for i := range m {
-		if _, nested := e.inner[m[i].key]; !nested {
-			o[m[i].key] = m[i].plain()
-		}
-	}
-	return o, true
 }

@@ -188,19 +188,55 @@ func (s *syncer) find(t *schema.Table, o schema.Object, serverName string) *stor
 // kept under another id.
 func (s *syncer) follow(t *schema.Table, o schema.Object) schema.Object {
 	copied := false
-	for _, ref := range t.References() {
-		if len(s.moved[ref.Table]) == 0 || o[ref.Field] == nil {
-			continue
+	set := func(field string, v any) {
+		if !copied {
+			o, copied = maps.Clone(o), true
 		}
-		id, err := uuid.Parse(keyText(o[ref.Field]))
-		if to := s.moved[ref.Table][id]; err == nil && to != "" {
-			if !copied {
-				o, copied = maps.Clone(o), true
+		o[field] = v
+	}
+	for _, ref := range t.References() {
+		if len(s.moved[ref.Table]) > 0 && o[ref.Field] != nil {
+			if to, moved := s.target(ref.Table, keyText(o[ref.Field])); moved {
+				set(ref.Field, schema.Object{"id": to})
 			}
-			o[ref.Field] = schema.Object{"id": to}
+		}
+	}
+	if len(s.moved[authorities]) == 0 {
+		return o
+	}
+	if list, ok := o[authorities].([]any); ok {
+		set(authorities, s.targets(list))
+	}
+	if config, ok := o["config"].(schema.Object); ok {
+		if list, ok := config[authorities].([]any); ok {
+			config = maps.Clone(config)
+			config[authorities] = s.targets(list)
+			set("config", config)
 		}
 	}
 	return o
+}
+
+// authorities is the table of CA certificates, and the field of services and of
+// plugins' configurations that lists ids of its rows without a foreign key.
+const authorities = "ca_certificates"
+
+// target answers the id under which a row of the document is kept, and whether
+// it is another one.
+func (s *syncer) target(table, id string) (string, bool) {
+	parsed, err := uuid.Parse(id)
+	to := s.moved[table][parsed]
+	return to, err == nil && to != ""
+}
+
+func (s *syncer) targets(ids []any) []any {
+	list := slices.Clone(ids)
+	for i, id := range list {
+		if to, moved := s.target(authorities, keyText(id)); moved {
+			list[i] = to
+		}
+	}
+	return list
 }
 
 // write stores one row of the document.

@@ -104,6 +104,20 @@ routes:
 	expect(t, "id without a database", w.get("services", "name", "a")["id"], any("0b5a1c9e-6f0c-4f5b-8a52-4d4a53a4c3f1"))
 }
 
+// TestSync_authorityGivesWay is the same for a certificate of an authority,
+// which services list without a foreign key.
+func TestSync_authorityGivesWay(t *testing.T) {
+	blocks := regexp.MustCompile(`(?s)-----BEGIN.*?-----END [A-Z ]+-----`).FindAllString(readFile(t, "testdata/kong.yml"), -1)
+	cert := blocks[len(blocks)-1]
+	w := newWorld(t)
+	ca := w.insert("ca_certificates", schema.Object{"cert": strings.ReplaceAll(cert, "\n    ", "\n")})
+	w.sync("_format_version: '3.0'\nca_certificates:\n- id: 7c2e5d90-3a4b-4f6c-8d1e-0b9a8c7d6e5f\n  cert: |\n    "+cert+`
+services:
+- {name: a, url: "https://a.com", ca_certificates: [7c2e5d90-3a4b-4f6c-8d1e-0b9a8c7d6e5f, 0b5a1c9e-6f0c-4f5b-8a52-4d4a53a4c3f1]}
+`, SyncOptions{Prune: true})
+	expect(t, "ca_certificates", w.get("services", "name", "a")["ca_certificates"], any([]any{ca["id"], "0b5a1c9e-6f0c-4f5b-8a52-4d4a53a4c3f1"}))
+}
+
 // TestSync_exchange lets rows take over each other's names, in a circle and in
 // a row, and those of rows that go.
 func TestSync_exchange(t *testing.T) {
