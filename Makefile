@@ -28,11 +28,10 @@ build: bin/caddy
 bin/caddy: xcaddy.json $(SOURCES)
 	@go run -C build . -f '$(CURDIR)/xcaddy.json' -o '$(CURDIR)/$@'
 
-run: export XDG_DATA_HOME   := $(CURDIR)/.cache/data
-run: export XDG_CONFIG_HOME := $(CURDIR)/.cache/config
 run: build
-	@mkdir -p '$(XDG_DATA_HOME)' '$(XDG_CONFIG_HOME)'
-	exec bin/caddy run --config examples/gateway.caddyfile
+	@mkdir -p .cache/data .cache/config
+	XDG_DATA_HOME='$(CURDIR)/.cache/data' XDG_CONFIG_HOME='$(CURDIR)/.cache/config' \
+		exec bin/caddy run --config examples/gateway.caddyfile
 
 test: check cross build
 	go test -race -timeout $(TIMEOUT) ./...
