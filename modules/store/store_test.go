@@ -2,8 +2,6 @@ package store_test
 
 import (
 	"errors"
-	"maps"
-	"slices"
 	"testing"
 	"time"
 
@@ -131,5 +129,3 @@ func summary(changes []store.Change) []string {
 	}
 	return list
 }
-
-func keysOf(m map[string]object) []string { return slices.Sorted(maps.Keys(m)) }

@@ -118,6 +118,7 @@ func TestErrors(t *testing.T) {
 		words []string
 	}{
 		{"both", &Store{File: "x", Config: json.RawMessage(inline)}, []string{"file and config exclude each other"}},
+		{"empty placeholder", &Store{File: "{env.NO_SUCH_VARIABLE}"}, []string{`nothing is left of "{env.NO_SUCH_VARIABLE}"`}},
 		{"missing file", &Store{File: "/no/such/kong.yml"}, []string{"reading the declarative configuration", "/no/such/kong.yml"}},
 		{"not YAML", file("_format_version: '3.0'\nservices: [\n"), []string{"kong.yml", "line "}},
 		{"empty file", file(""), []string{"kong.yml"}},

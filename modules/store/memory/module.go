@@ -58,6 +58,9 @@ func (s *Store) Provision(caddy.Context) error {
 		return errors.New("file and config exclude each other: the entities are in the one or in the other")
 	}
 	s.file = caddy.NewReplacer().ReplaceAll(s.File, "")
+	if s.File != "" && s.file == "" {
+		return fmt.Errorf("file: nothing is left of %q when its placeholders are replaced", s.File)
+	}
 	text, err := s.text()
 	if err != nil {
 		return err
