@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -43,6 +44,11 @@ type App struct {
 	// How long requests and WebSocket connections may go on when their
 	// listener closes. Default: without limit.
 	GracePeriod caddy.Duration `json:"grace_period,omitempty"`
+
+	// What stands between the sockets and TLS, the first one next to the
+	// socket. Listeners that have wrappers are opened anew by each reload,
+	// beside the old ones, which then drain. Default: none.
+	ListenerWrappersRaw []json.RawMessage `json:"listener_wrappers,omitempty" caddy:"namespace=caddy.listeners inline_key=wrapper"`
 
 	ctx    caddy.Context
 	logger *zap.Logger

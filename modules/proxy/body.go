@@ -79,18 +79,18 @@ func (x *exchange) streamBody(from io.ReadCloser) {
 
 // failBody answers a client whose body could not be read.
 func (x *exchange) failBody(err error) {
+	// The rest of the body is not worth waiting for.
+	_ = http.NewResponseController(x.w).SetReadDeadline(time.Now())
 	var tooLarge *http.MaxBytesError
 	status := http.StatusBadRequest
 	switch {
+	case isTimeout(err): // comes first: net/http takes such a client for gone
+		status = http.StatusRequestTimeout
 	case x.clientGone():
 		panic(http.ErrAbortHandler)
 	case errors.As(err, &tooLarge):
 		status = http.StatusRequestEntityTooLarge
-	case isTimeout(err):
-		status = http.StatusRequestTimeout
 	}
-	// The rest of the body is not worth waiting for.
-	_ = http.NewResponseController(x.w).SetReadDeadline(time.Now())
 	if x.r.ProtoMajor == 1 {
 		x.w.Header()["Connection"] = []string{"close"}
 	}

@@ -166,14 +166,16 @@ func (x *exchange) failureOf(t *try, err error) failure {
 	var dns *net.DNSError
 	cause := context.Cause(t.Context)
 	switch {
-	case x.clientGone():
-		return failure{err: err, client: true, final: true}
+	// The first cause counts: to interrupt the client's body makes net/http
+	// believe that the client is gone.
 	case cause == errClientTimeout:
 		return failure{err: os.ErrDeadlineExceeded, client: true, final: true}
-	case t.bodyErr.Load() != nil && cause == nil:
-		return failure{err: *t.bodyErr.Load(), client: true, final: true}
 	case cause == errReadTimeout, cause == errWriteTimeout:
 		return failure{err: cause, status: http.StatusGatewayTimeout}
+	case x.clientGone():
+		return failure{err: err, client: true, final: true}
+	case t.bodyErr.Load() != nil:
+		return failure{err: *t.bodyErr.Load(), client: true, final: true}
 	case errors.Is(err, errPrivate):
 		return failure{err: err, status: http.StatusBadGateway, final: true}
 	case errors.As(err, &dns):

@@ -30,7 +30,8 @@ type try struct {
 
 	mu       sync.Mutex
 	answered bool                // protected by mu; the transport has returned
-	client   http.ResponseWriter // protected by mu, until answered
+	over     bool                // protected by mu; the client is not to be touched any more
+	client   http.ResponseWriter // protected by mu, until over
 }
 
 // Value answers the dial to the transports.
@@ -70,6 +71,7 @@ func (x *exchange) newTry(d dial, scheme, host, path string) (*try, *http.Reques
 		req.Body, req.ContentLength, req.Trailer = nil, 0, nil
 	case b.stream != nil:
 		req.Body, req.ContentLength = &sentBody{from: b.stream, try: t}, b.length
+		context.AfterFunc(ctx, t.interrupt)
 	default:
 		small := b.small
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(small)), b.length
@@ -122,12 +124,24 @@ func (t *try) settle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.answered = true
-	t.client = nil
 	t.watch.finish(reading)
+}
+
+// interrupt ends a read of the client's body that is under way when the try is
+// cancelled: http.Transport does not return before the body does.
+func (t *try) interrupt() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.over {
+		_ = http.NewResponseController(t.client).SetReadDeadline(time.Now())
+	}
 }
 
 // end releases what the try holds. Its response must have been read.
 func (t *try) end() {
+	t.mu.Lock()
+	t.over, t.client = true, nil
+	t.mu.Unlock()
 	t.watch.disarm()
 	t.cancel(context.Canceled)
 }
