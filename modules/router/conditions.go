@@ -218,12 +218,12 @@ func newEndpoints(field string, items []entity.Endpoint) ([]endpoint, error) {
 	return list, nil
 }
 
-// parseAddresses reads an address or a CIDR range, whose host bits are
-// cleared.
+// parseAddresses reads an address or a CIDR range, whose host bits do not
+// matter.
 func parseAddresses(s string) (netip.Prefix, bool) {
 	if strings.Contains(s, "/") {
 		p, err := netip.ParsePrefix(s)
-		return p.Masked(), err == nil
+		return p, err == nil
 	}
 	a, err := netip.ParseAddr(s)
 	a = a.Unmap().WithZone("")

@@ -243,7 +243,7 @@ func fitsHost(hosts []string, req *Request) bool {
 	if port == anyPort {
 		port = uint32(req.Destination.Port())
 	}
-	return name != "" && slices.ContainsFunc(hosts, func(h string) bool {
+	return req.Host != "" && slices.ContainsFunc(hosts, func(h string) bool {
 		pattern, p := splitHost(h)
 		return (p == anyPort || p == port) && fits(pattern, name)
 	})

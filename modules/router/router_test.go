@@ -45,16 +45,34 @@ func TestAdd_namesTheFieldThatDoesNotCompile(t *testing.T) {
 }
 
 func TestAdd_replacesARouteThatRanksTheSame(t *testing.T) {
-	r := &entity.Route{Paths: []string{"/a"}}
+	a, b := &entity.Route{ID: routeID(1), Paths: []string{"/a"}}, &entity.Route{ID: routeID(2), Paths: []string{"/a"}}
 	e := router.New[string]().Edit()
-	for _, v := range []string{"old", "new"} {
+	add := func(r *entity.Route, v string) *router.Index[string] {
+		t.Helper()
 		if err := e.Add(r, v); err != nil {
 			t.Fatal(err)
 		}
+		return e.Index()
 	}
-	x := e.Index()
-	if m, _ := x.Match(&router.Request{Path: "/a"}); m.Value != "new" || x.Len() != 1 {
+	add(a, "a")
+	old := add(b, "old")
+	x := add(b, "new")
+	req := &router.Request{Path: "/a"}
+	if m, _ := x.Match(req); m.Value != "new" || x.Len() != 2 {
 		t.Errorf("Match = %q, Len = %d", m.Value, x.Len())
+	}
+	if m, _ := old.Match(req); m.Value != "old" {
+		t.Errorf("the old index has changed: Match = %q", m.Value)
+	}
+}
+
+// The character that stands for bytes that are not UTF-8 matches them.
+func TestMatch_replacementCharacter(t *testing.T) {
+	x := index(t, []*entity.Route{{Paths: []string{`~/a\x{FFFD}b`}}})
+	for _, path := range []string{"/a\xffb", "/a\uFFFDb"} {
+		if m, ok := x.Match(&router.Request{Path: path}); !ok || m.Prefix != path {
+			t.Errorf("Match(%q) = %q, %v", path, m.Prefix, ok)
+		}
 	}
 }
 
@@ -171,7 +189,9 @@ func FuzzMatch(f *testing.F) {
 		for _, paths := range [][]string{nil, {"/"}, {"/a", "/a/b", "~/a/(b|c)/"}, {"~/a$", "~/.*é"}, {"~/a|b"}} {
 			for _, methods := range [][]string{nil, {"GET", "PURGE"}} {
 				for _, headers := range []map[string][]string{nil, {"x": {"1", "~*^v"}}, {"x-y": {"é", "V"}}} {
-					add(entity.Route{Hosts: hosts, Paths: paths, Methods: methods, Headers: headers})
+					if hosts != nil || paths != nil || methods != nil || headers != nil {
+						add(entity.Route{Hosts: hosts, Paths: paths, Methods: methods, Headers: headers})
+					}
 				}
 			}
 		}

@@ -65,9 +65,14 @@ func TestMap_behavesAsAMap(t *testing.T) {
 				contents = append(contents, maps.Clone(model))
 			},
 			"change a copy that nobody owns": func(t *rapid.T) {
-				c := m
-				c.Put(0, keys.Draw(t, "key"), -1)
-				c.Delete(0, keys.Draw(t, "other key"))
+				first := m
+				first.Put(0, keys.Draw(t, "key"), -1)
+				first.Delete(0, keys.Draw(t, "other key"))
+				content := entries(first)
+				second := first
+				second.Put(0, keys.Draw(t, "key"), -2)
+				second.Delete(0, keys.Draw(t, "other key"))
+				checkSame(t, "the copy", first, content)
 			},
 			"": func(t *rapid.T) {
 				for i := range versions {
