@@ -45,7 +45,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision reads the settings. It opens nothing.
 func (a *App) Provision(ctx caddy.Context) (err error) {
 	a.ctx = ctx
-	if err := a.provision("admin_listen", DefaultListen); err != nil {
+	if err := a.provision(ctx, "admin_listen", DefaultListen); err != nil {
 		return err
 	}
 	a.gateway, err = gateway.From(ctx)
@@ -134,7 +134,7 @@ func (*StatusApp) CaddyModule() caddy.ModuleInfo {
 // Provision reads the settings. It opens nothing.
 func (a *StatusApp) Provision(ctx caddy.Context) (err error) {
 	a.ctx = ctx
-	if err := a.provision("status_listen", DefaultStatusListen); err != nil {
+	if err := a.provision(ctx, "status_listen", DefaultStatusListen); err != nil {
 		return err
 	}
 	a.gateway, err = gateway.From(ctx)

@@ -3,8 +3,10 @@ package admin
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"time"
@@ -36,9 +38,15 @@ type Listeners struct {
 	// How long requests may go on when a listener closes. Default: 10s.
 	GracePeriod caddy.Duration `json:"grace_period,omitempty"`
 
+	// What stands between the sockets and TLS, the first one next to the
+	// socket. Listeners that have wrappers are opened anew by each reload,
+	// beside the old ones, which then drain. Default: none.
+	ListenerWrappersRaw []json.RawMessage `json:"listener_wrappers,omitempty" caddy:"namespace=caddy.listeners inline_key=wrapper"`
+
 	option string
 	access *access
 	cas    *x509.CertPool // of client_auth
+	wrap   func(net.Listener) net.Listener
 	leases []*serve.Lease
 }
 
@@ -66,7 +74,7 @@ const (
 
 // provision fills in defaults and reads what the settings name. The usual
 // binds are those of a list that is not there.
-func (l *Listeners) provision(option, usual string) error {
+func (l *Listeners) provision(ctx caddy.Context, option, usual string) error {
 	l.option = option
 	if l.Listen == nil {
 		binds, err := listen.Parse(option, usual, listen.HTTP)
@@ -98,6 +106,9 @@ func (l *Listeners) provision(option, usual string) error {
 		if l.cas, err = l.ClientAuth.pool(); err != nil {
 			return fmt.Errorf("%s: client_auth: %w", option, err)
 		}
+	}
+	if l.wrap, err = serve.LoadWrappers(ctx, l, "ListenerWrappersRaw"); err != nil {
+		return fmt.Errorf("%s: %w", option, err)
 	}
 	return nil
 }
@@ -196,6 +207,7 @@ func (l *Listeners) open(ctx caddy.Context, api *API, rebinding func(listen.Bind
 				proven:    b.SSL && l.cas != nil,
 			},
 			TLS:         func(*tls.ClientHelloInfo) (*tls.Config, error) { return tlsConfig, nil },
+			Wrap:        l.wrap,
 			Logger:      logger,
 			GracePeriod: time.Duration(l.GracePeriod),
 		})

@@ -3,8 +3,6 @@ package caddyfile
 import (
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
@@ -109,25 +107,10 @@ func extend(items *[]string, d *caddyfile.Dispenser, form string) error {
 
 // readStore reads where entities are kept: the name of a driver, and what its
 // module understands.
-func readStore(d *caddyfile.Dispenser, app *gateway.App) error {
-	const namespace = "gateway.stores"
-	var drivers []string
-	for _, module := range caddy.GetModules(namespace) {
-		drivers = append(drivers, module.ID.Name())
-	}
-	expected := strings.Join(drivers, ", ")
-
+func readStore(d *caddyfile.Dispenser, app *gateway.App) (err error) {
 	if !d.NextArg() {
-		return d.Errf("store: expected a driver: %s", expected)
+		return d.Errf("store: expected a driver: %s", strings.Join(modules("gateway.stores"), ", "))
 	}
-	driver := d.Val()
-	if _, err := caddy.GetModule(namespace + "." + driver); err != nil {
-		return d.Errf("store: unknown driver %q; expected one of: %s", driver, expected)
-	}
-	module, err := caddyfile.UnmarshalModule(d, namespace+"."+driver)
-	if err != nil {
-		return err
-	}
-	app.StoreRaw = caddyconfig.JSONModuleObject(module.(store.Module), "driver", driver, nil)
-	return nil
+	app.StoreRaw, err = guest[store.Module](d, "store", "gateway.stores", "driver")
+	return err
 }

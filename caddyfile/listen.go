@@ -1,6 +1,7 @@
 package caddyfile
 
 import (
+	"encoding/json"
 	"maps"
 	"strings"
 
@@ -20,6 +21,7 @@ type door struct {
 	readHeader, readBody, write, idle *caddy.Duration
 	maxHeaderSize                     *int
 	gracePeriod                       *caddy.Duration
+	wrappers                          *[]json.RawMessage
 
 	access *admin.Access // nil for the proxy
 }
@@ -30,7 +32,7 @@ func readProxyListen(d *caddyfile.Dispenser, app *proxy.App) error {
 	door := &door{
 		option: "proxy_listen", listen: &app.Listen,
 		readHeader: &t.Header, readBody: &t.Body, write: &t.Send, idle: &t.Idle,
-		maxHeaderSize: &app.MaxHeaderSize, gracePeriod: &app.GracePeriod,
+		maxHeaderSize: &app.MaxHeaderSize, gracePeriod: &app.GracePeriod, wrappers: &app.ListenerWrappersRaw,
 	}
 	return door.read(d, doorWords)
 }
@@ -50,7 +52,7 @@ func guardedDoor(option string, l *admin.Listeners) *door {
 	return &door{
 		option: option, listen: &l.Listen,
 		readHeader: &t.Header, readBody: &t.Body, write: &t.Send, idle: &t.Idle,
-		maxHeaderSize: &l.MaxHeaderSize, gracePeriod: &l.GracePeriod,
+		maxHeaderSize: &l.MaxHeaderSize, gracePeriod: &l.GracePeriod, wrappers: &l.ListenerWrappersRaw,
 		access: &l.Access,
 	}
 }
@@ -69,6 +71,9 @@ func guardedDoor(option string, l *admin.Listeners) *door {
 //		}
 //		max_header_size <size>
 //		grace_period    <duration>
+//		listener_wrappers {
+//			<wrapper> ...
+//		}
 //	}
 //
 // The Admin and the Status API also have in their blocks:
@@ -139,6 +144,19 @@ var doorWords = words[door]{
 	"grace_period": func(d *caddyfile.Dispenser, o *door) (err error) {
 		*o.gracePeriod, err = duration(d)
 		return err
+	},
+	"listener_wrappers": func(d *caddyfile.Dispenser, o *door) error {
+		if err := none(d); err != nil {
+			return err
+		}
+		for nesting := d.Nesting(); d.NextBlock(nesting); {
+			wrapper, err := guest[caddy.ListenerWrapper](d, "listener_wrappers", "caddy.listeners", "wrapper")
+			if err != nil {
+				return err
+			}
+			*o.wrappers = append(*o.wrappers, wrapper)
+		}
+		return nil
 	},
 }
 

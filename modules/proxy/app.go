@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -52,6 +53,7 @@ type App struct {
 
 	ctx    caddy.Context
 	logger *zap.Logger
+	wrap   func(net.Listener) net.Listener
 	engine *Engine
 	leases []*serve.Lease
 }
@@ -97,7 +99,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision fills the defaults. It opens nothing.
-func (a *App) Provision(ctx caddy.Context) error {
+func (a *App) Provision(ctx caddy.Context) (err error) {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	if a.Listen == nil {
 		binds, err := listen.Parse("proxy_listen", DefaultListen, listen.HTTP)
@@ -108,6 +110,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.Listen = listen.ShareHTTP2(a.Listen)
 	a.Timeouts = a.Timeouts.withDefaults()
+	if a.wrap, err = serve.LoadWrappers(ctx, a, "ListenerWrappersRaw"); err != nil {
+		return fmt.Errorf("proxy_listen: %w", err)
+	}
 	return nil
 }
 
@@ -150,6 +155,7 @@ func (a *App) Start() error {
 	g := serve.Generation{
 		Handler:     a.engine,
 		Trusted:     app.Options().Trusts,
+		Wrap:        a.wrap,
 		Logger:      a.logger,
 		GracePeriod: time.Duration(a.GracePeriod),
 	}
@@ -213,6 +219,10 @@ func (a *App) Stop() error {
 
 // Cleanup undoes a start that failed halfway.
 func (a *App) Cleanup() error { return a.Stop() }
+
+// Binds are the listeners that the configuration asks for. The Admin API wants
+// to know, so that it does not share an address with the proxy.
+func (a *App) Binds() []listen.Bind { return a.Listen }
 
 // Addresses are those that the app listens on, as "host:port", with the port
 // that the system chose where the bind leaves it open.

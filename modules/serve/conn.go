@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -141,8 +140,10 @@ func connOf(nc net.Conn) *Conn {
 		return c
 	case proxied:
 		return c.conn
-	case *tls.Conn:
+	case interface{ NetConn() net.Conn }: // *tls.Conn, and what listener wrappers make
 		return connOf(c.NetConn())
+	case interface{ Raw() net.Conn }: // *proxyproto.Conn
+		return connOf(c.Raw())
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"sync/atomic"
@@ -29,8 +30,8 @@ import (
 )
 
 // Config is all that shapes a running server. Two generations whose Configs
-// are equal share one; with port 0, which asks for a port of one's own, none
-// are.
+// are equal share one; with port 0, which asks for a port of one's own, or with
+// listener wrappers, none are.
 //
 // A duration of zero means the default, a negative one no limit.
 type Config struct {
@@ -90,6 +91,12 @@ type Generation struct {
 	// [Conn.Proxied]. Default: every peer's.
 	Trusted func(netip.Addr) bool
 
+	// Wrap, if it is set, stands between the sockets and everything else, TLS
+	// included. What it returns belongs to this generation, so the server is
+	// not shared with others: the next one opens a server beside it. See
+	// [LoadWrappers].
+	Wrap func(net.Listener) net.Listener
+
 	// Logger gets the server's own messages. Default: none.
 	Logger *zap.Logger
 
@@ -123,7 +130,7 @@ func Open(ctx context.Context, cfg Config, g Generation) (*Lease, error) {
 		return nil, fmt.Errorf("%s: %q: flag \"ssl\" needs a source of certificates", cfg.Option, cfg.Bind)
 	}
 	k := key{Config: cfg.withDefaults()}
-	if cfg.Bind.Port == 0 {
+	if cfg.Bind.Port == 0 || g.Wrap != nil {
 		k.serial = serial.Add(1)
 	}
 	value, _, err := pool.LoadOrNew(k, func() (caddy.Destructor, error) { return newServer(ctx, k.Config, g.Logger) })

@@ -113,7 +113,7 @@ func (s *server) push(k key, g Generation) *Lease {
 	s.settle()
 	if first {
 		for _, sock := range s.sockets {
-			s.accepting.Go(func() { s.accept(sock) })
+			s.accepting.Go(func() { s.accept(sock, g.Wrap) })
 		}
 	}
 	return l
@@ -121,8 +121,11 @@ func (s *server) push(k key, g Generation) *Lease {
 
 // accept hands the connections of one socket to net/http's server until the
 // socket is closed.
-func (s *server) accept(sock *listen.Socket) {
+func (s *server) accept(sock *listen.Socket, wrap func(net.Listener) net.Listener) {
 	var ln net.Listener = acceptor{sock, s}
+	if wrap != nil {
+		ln = wrap(ln)
+	}
 	if s.tls != nil {
 		ln = tls.NewListener(ln, s.tls)
 	}
