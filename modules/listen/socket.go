@@ -232,13 +232,16 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// explain adds what the operator can do about an error from bind or listen.
+// explain adds what the operator can do about an error from bind or listen. The
+// caller holds open.mu.
 func explain(err error, addr netip.AddrPort) error {
 	switch {
 	case errors.Is(err, syscall.EACCES) && addr.Port() < 1024:
 		return fmt.Errorf("%w: ports below 1024 need the capability CAP_NET_BIND_SERVICE "+
 			"(systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE; binary: setcap cap_net_bind_service=+ep), "+
 			"or choose a port from 1024 up", err)
+	case errors.Is(err, syscall.EADDRINUSE) && !sharesAddresses && open.holds(addr):
+		return fmt.Errorf("%w: this process listens there with other options, which this system lets it change only by a restart", err)
 	case errors.Is(err, syscall.EADDRINUSE) && caddyListensOn(addr):
 		return fmt.Errorf("%w: a Caddy site of this process listens there; choose another port for one of them", err)
 	case errors.Is(err, syscall.EADDRINUSE):

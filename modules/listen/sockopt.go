@@ -9,6 +9,7 @@ import (
 
 // The files beside this one say how each system spells the options:
 //
+//	sharesAddresses            whether two sockets can be bound to one address
 //	spreadsConnections         whether sockets that share an address share its connections
 //	setReusePort(fd)           let several sockets bind one address
 //	setDeferAccept(fd)         hold connections back until data has come

@@ -10,7 +10,10 @@ import (
 
 // These systems let sockets share an address, but give all of its connections
 // to one of them.
-const spreadsConnections = false
+const (
+	sharesAddresses    = true
+	spreadsConnections = false
+)
 
 func setReusePort(fd uintptr) error {
 	return unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)

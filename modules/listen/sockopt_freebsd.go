@@ -6,7 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const spreadsConnections = true
+const (
+	sharesAddresses    = true
+	spreadsConnections = true
+)
 
 // setReusePort uses the option that balances: plain SO_REUSEPORT gives all
 // connections to one socket there.

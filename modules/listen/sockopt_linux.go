@@ -8,7 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const spreadsConnections = true
+const (
+	sharesAddresses    = true
+	spreadsConnections = true
+)
 
 func setReusePort(fd uintptr) error {
 	return unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)

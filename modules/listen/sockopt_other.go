@@ -9,7 +9,10 @@ import (
 
 // Without SO_REUSEPORT a bind whose flags have changed cannot be opened beside
 // the one it replaces: its address stays taken until that one is closed.
-const spreadsConnections = false
+const (
+	sharesAddresses    = false
+	spreadsConnections = false
+)
 
 func setReusePort(uintptr) error { return nil } // nobody asked for it by name
 

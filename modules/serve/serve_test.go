@@ -162,6 +162,7 @@ func selfSigned(name string) tls.Certificate {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"test"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		BasicConstraintsValid: true, IsCA: true, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -438,6 +439,57 @@ func TestServer_sessionTicketsOutliveGenerations(t *testing.T) {
 		if !visit() {
 			t.Errorf("session %d was not resumed", i)
 		}
+	}
+}
+
+func TestServer_ticketIsNoWayAroundClientCertificates(t *testing.T) {
+	cert, mine, other := selfSigned("test"), selfSigned("mine"), selfSigned("other")
+	demands := func(ca tls.Certificate) Generation {
+		leaf, err := x509.ParseCertificate(ca.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool()}
+		cfg.ClientCAs.AddCert(leaf)
+		return Generation{Handler: says("x"), TLS: func(*tls.ClientHelloInfo) (*tls.Config, error) { return cfg, nil }}
+	}
+	f := start(t, "ssl", Generation{Handler: says("x"), TLS: with(cert)})
+	visit := func(cfg *tls.Config) error {
+		c, err := tls.Dial("tcp", f.cfg.Bind.HostPort(), cfg)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		_, err = io.ReadAll(c)
+		return err
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			client := func(certs ...tls.Certificate) *tls.Config {
+				return &tls.Config{
+					InsecureSkipVerify: true, ServerName: "test", MaxVersion: version,
+					Certificates: certs, ClientSessionCache: tls.NewLRUClientSessionCache(8),
+				}
+			}
+			nobody, me := client(), client(mine)
+			if err := visit(nobody); err != nil {
+				t.Fatal(err)
+			}
+			l := f.open(demands(mine))
+			if err := visit(nobody); err == nil {
+				t.Error("a ticket from the time when nobody needed a certificate is still good")
+			}
+			if err := visit(me); err != nil {
+				t.Errorf("with the right certificate: %v", err)
+			}
+			stricter := f.open(demands(other))
+			end(l)
+			if err := visit(me); err == nil {
+				t.Error("a ticket for a certificate that is trusted no more is still good")
+			}
+			end(stricter)
+		})
 	}
 }
 
