@@ -34,7 +34,8 @@ func (x *exchange) takeBody() error {
 		b.none = true
 		return nil
 	}
-	if !x.match.Route.RequestBuffering || r.ContentLength > bufferSize {
+	// gRPC is a conversation; nginx does not buffer it either.
+	if !x.match.Route.RequestBuffering || r.ContentLength > bufferSize || overHTTP2(x.match.Service.Protocol) {
 		x.streamBody(r.Body)
 		return nil
 	}
@@ -95,6 +96,23 @@ func (x *exchange) failBody(err error) {
 		x.w.Header()["Connection"] = []string{"close"}
 	}
 	x.fail(status)
+}
+
+// lingering is how long a client that still sends its body may go on after the
+// answer. To hang up at once would reset the connection, and the answer might
+// never be read.
+const lingering = 2 * time.Second
+
+// linger reads and drops what is left of a streamed body.
+func (x *exchange) linger() {
+	if x.body.stream == nil || x.r.ProtoMajor > 1 {
+		return
+	}
+	control := http.NewResponseController(x.w)
+	_ = control.Flush()
+	if control.SetReadDeadline(time.Now().Add(lingering)) == nil {
+		_, _ = io.Copy(io.Discard, x.r.Body)
+	}
 }
 
 // A sentBody is a streamed body on its way to the upstream. The transport reads

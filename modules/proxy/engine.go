@@ -42,17 +42,23 @@ type Engine struct {
 	logger   *zap.Logger
 	wire     *wire
 	closed   sync.Once
+
+	// transport sends requests to services, by their protocol. What it must
+	// know to connect is in the requests; see dial.
+	transport func(protocol string) http.RoundTripper
 }
 
 // NewEngine makes an engine. Close it when no more requests will come.
 func NewEngine(source Source, options *gateway.Options, timeouts Timeouts, logger *zap.Logger) *Engine {
+	w := holdWire()
 	return &Engine{
-		source:   source,
-		options:  options,
-		realIP:   textproto.CanonicalMIMEHeaderKey(options.RealIPHeader),
-		timeouts: timeouts.withDefaults(),
-		logger:   logger,
-		wire:     holdWire(),
+		source:    source,
+		options:   options,
+		realIP:    textproto.CanonicalMIMEHeaderKey(options.RealIPHeader),
+		timeouts:  timeouts.withDefaults(),
+		logger:    logger,
+		wire:      w,
+		transport: w.transport,
 	}
 }
 

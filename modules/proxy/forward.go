@@ -22,8 +22,8 @@ import (
 // other, as it takes and as may be.
 func (x *exchange) forward() {
 	s, route := x.match.Service, x.match.Route
-	rt, scheme, ok := x.wire.roundTripper(s.Protocol)
-	if !ok {
+	transport := x.transport(s.Protocol)
+	if transport == nil {
 		x.logger.Error("service has a protocol that HTTP requests cannot be passed to",
 			x.fields(zap.String("protocol", s.Protocol))...)
 		x.fail(http.StatusInternalServerError)
@@ -53,8 +53,8 @@ func (x *exchange) forward() {
 			x.sentAt = time.Now()
 		}
 		hostHeader := x.hostHeader(upstream, host, port)
-		t, req := x.newTry(x.dialFor(upstream, host, port, hostHeader), scheme, hostHeader, path)
-		resp, err := rt.RoundTrip(req)
+		t, req := x.newTry(x.dialFor(upstream, host, port, hostHeader), scheme(s.Protocol), hostHeader, path)
+		resp, err := transport.RoundTrip(req)
 		t.settle()
 		if err == nil {
 			x.respond(t, resp)
@@ -127,7 +127,7 @@ func (x *exchange) dialFor(u *snapshot.Upstream, host string, port int, hostHead
 		guarded: !x.options.AllowAdminUpstream,
 		http2:   overHTTP2(s.Protocol),
 	}
-	if s.Protocol != "https" && s.Protocol != "grpcs" {
+	if !secure(s.Protocol) {
 		return d
 	}
 	t := &tlsIdentity{
@@ -242,11 +242,13 @@ func (f *failure) answer(x *exchange) {
 	switch {
 	case f.client:
 		x.failBody(f.err)
+		return
 	case f.message != "":
 		x.refuse(f.status, f.message)
 	default:
 		x.fail(f.status)
 	}
+	x.linger()
 }
 
 // isTimeout reports whether an error is about time.

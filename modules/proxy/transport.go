@@ -109,21 +109,30 @@ func (w *wire) Destruct() error {
 	return nil
 }
 
-// roundTripper is the transport for a service's protocol, and the scheme of
-// its URLs.
-func (w *wire) roundTripper(protocol string) (rt http.RoundTripper, scheme string, ok bool) {
+// transport sends the requests to services of a protocol; nil if the protocol
+// is not one of HTTP's.
+func (w *wire) transport(protocol string) http.RoundTripper {
 	switch protocol {
-	case "http":
-		return w.http1, "http", true
-	case "https":
-		return w.http1, "https", true
+	case "http", "https":
+		return w.http1
 	case "grpc":
-		return w.clearHTTP2, "http", true
+		return w.clearHTTP2
 	case "grpcs":
-		return w.http2, "https", true
+		return w.http2
 	}
-	return nil, "", false
+	return nil
 }
+
+// scheme is that of the URLs for services of a protocol.
+func scheme(protocol string) string {
+	if secure(protocol) {
+		return "https"
+	}
+	return "http"
+}
+
+// secure reports whether a service is spoken to over TLS.
+func secure(protocol string) bool { return protocol == "https" || protocol == "grpcs" }
 
 // A dial says how to connect for a try. Two dials with equal identities may use
 // each other's connections.

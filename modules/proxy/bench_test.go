@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/schema"
+)
+
+// A still is a transport that answers at once, so that only the engine's own
+// work is seen.
+type still struct{}
+
+func (still) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: 200, ProtoMajor: 1, ProtoMinor: 1, Request: r, ContentLength: 2,
+		Header: http.Header{"Content-Type": {"text/plain"}, "Content-Length": {"2"}},
+		Body:   io.NopCloser(strings.NewReader("ok")),
+	}, nil
+}
+
+// A sink is a ResponseWriter that keeps nothing.
+type sink struct{ h http.Header }
+
+func (s *sink) Header() http.Header         { return s.h }
+func (s *sink) Write(p []byte) (int, error) { return len(p), nil }
+func (s *sink) WriteHeader(int)             {}
+
+// plainRequest is what a client typically sends, and the engine with a still
+// transport to answer it.
+func plainRequest(t testing.TB) (*Engine, *sink, *http.Request) {
+	g := start(t, gateway.Settings{})
+	g.route(schema.Object{"host": "10.0.0.1"}, schema.Object{"paths": []any{"/api"}})
+	g.engine.transport = func(string) http.RoundTripper { return still{} }
+	r, _ := http.NewRequest("GET", "http://example.com/api/things", nil)
+	r.RequestURI, r.RemoteAddr, r.Host = "/api/things", "192.0.2.1:1000", "example.com"
+	r.Header = http.Header{"User-Agent": {"curl/8"}, "Accept": {"*/*"}}
+	return g.engine, &sink{http.Header{}}, r
+}
+
+func TestServe_allocations(t *testing.T) {
+	e, w, r := plainRequest(t)
+	const budget = 36
+	if n := testing.AllocsPerRun(500, func() { clear(w.h); e.ServeHTTP(w, r) }); n > budget {
+		t.Errorf("a plain request allocates %v times in the engine, the budget is %d", n, budget)
+	} else {
+		t.Logf("%v allocations", n)
+	}
+}
+
+// BenchmarkServe is the engine alone: no sockets, no transport.
+func BenchmarkServe(b *testing.B) {
+	e, w, r := plainRequest(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		clear(w.h)
+		e.ServeHTTP(w, r)
+	}
+}
+
+// BenchmarkProxy goes from a client through the gateway to an upstream and
+// back, all in this process over loopback.
+func BenchmarkProxy(b *testing.B) {
+	g := start(b, gateway.Settings{})
+	up := upstream(b, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok") })
+	g.route(to(up), schema.Object{})
+	c := plainClient(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		req, _ := http.NewRequest("GET", g.server.URL+"/", nil)
+		send(b, c, req)
+	}
+}
