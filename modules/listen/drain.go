@@ -47,7 +47,7 @@ func Drain(sockets ...*Socket) (replaced bool) {
 		}
 	}
 	for _, s := range sockets {
-		open.steer(s.key)
+		open.steer(s.key, nil)
 	}
 	return replaced
 }
@@ -87,41 +87,58 @@ func (o *openSockets) holds(addr netip.AddrPort) bool {
 
 func (o *openSockets) add(s *Socket) {
 	o.groups[s.key] = append(o.groups[s.key], s)
-	o.steer(s.key)
+	o.steer(s.key, nil)
 }
 
-func (o *openSockets) remove(s *Socket) {
+// remove closes s and takes it out.
+func (o *openSockets) remove(s *Socket) error {
+	o.steer(s.key, s)
+	err := s.TCPListener.Close()
 	group := o.groups[s.key]
 	i, last := slices.Index(group, s), len(group)-1
-	if i < 0 {
-		return // it never came so far as to be added
-	}
-	group[i] = group[last]
-	if group = group[:last]; len(group) == 0 {
+	group[i], group[last] = group[last], nil
+	if last == 0 {
 		delete(o.groups, s.key)
-		return
+		return err
 	}
-	o.groups[s.key] = group
-	o.steer(s.key)
+	o.groups[s.key] = group[:last]
+	o.steer(s.key, nil)
+	return err
 }
 
-// steer keeps new connections away from sockets that drain, as long as there
-// are others in the group. It is no loss where the system cannot: those sockets
-// accept, too.
-func (o *openSockets) steer(key groupKey) {
+// steer keeps new connections away from sockets that drain, and from one that
+// is about to be closed (or nil), as long as there are others in the group. It
+// is no loss where the system cannot: those that drain accept, too.
+func (o *openSockets) steer(key groupKey, leaving *Socket) {
 	group := o.groups[key]
-	var stay []int
-	for i, s := range group {
-		if !s.draining() {
-			stay = append(stay, i)
-		}
-	}
-	if len(stay) == len(group) || len(stay) == 0 {
-		stay = nil // nobody to keep away from, or nobody to send to
-	}
+	members := takers(len(group), func(i int) bool { return !group[i].draining() && group[i] != leaving }, leaving != nil)
 	raw, err := group[0].SyscallConn()
 	if err != nil {
 		return
 	}
-	raw.Control(func(fd uintptr) { steerTo(fd, stay) })
+	raw.Control(func(fd uintptr) { steerTo(fd, members) })
+}
+
+// takers returns the numbers of the sockets in a group of n that are to take
+// new connections; none if there is no need, or no way, to choose.
+//
+// When a socket leaves, the last gets a new number at once, but the kernel
+// learns of new takers only after that. So the last is left out before, unless
+// no other is there. (If it is the only one, and several sockets drain, which
+// is so when a bind gives `reuseport` up, then a connection that comes in
+// between may be given to one that drains.)
+func takers(n int, stays func(i int) bool, leaving bool) []int {
+	var members []int
+	for i := range n {
+		if stays(i) {
+			members = append(members, i)
+		}
+	}
+	if len(members) == n {
+		return nil
+	}
+	if last := len(members) - 1; leaving && last > 0 && members[last] == n-1 {
+		members = members[:last]
+	}
+	return members
 }

@@ -219,8 +219,7 @@ func (s *Socket) Close() error {
 	s.closeOnce.Do(func() {
 		open.mu.Lock()
 		defer open.mu.Unlock()
-		s.closeErr = s.TCPListener.Close()
-		open.remove(s)
+		s.closeErr = open.remove(s)
 	})
 	return s.closeErr
 }

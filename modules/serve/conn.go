@@ -64,6 +64,7 @@ func (c *Conn) Proxied() (source, destination netip.AddrPort, ok bool) {
 // Close closes the connection, and ends its hold on the generation it was
 // upgraded by.
 func (c *Conn) Close() error {
+	c.settled() // a listener wrapper may turn it away before net/http sees it
 	c.server.closed(c)
 	return c.TCPConn.Close()
 }

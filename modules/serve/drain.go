@@ -61,14 +61,11 @@ func (s *server) handOver(grace context.Context) {
 	ctx, cancel := context.WithTimeout(grace, handover)
 	defer cancel()
 	replaced := listen.Drain(s.sockets...)
-	s.accepting.Wait()
+	s.accepting.await(ctx)
 	for _, unmark := range s.unmark {
 		unmark()
 	}
-	select {
-	case <-s.fresh.none():
-	case <-ctx.Done():
-	}
+	s.fresh.await(ctx)
 	if replaced {
 		select {
 		case <-s.hurried:
@@ -164,6 +161,14 @@ func (g *gauge) count() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.n
+}
+
+// await returns when there are none, or the context is done.
+func (g *gauge) await(ctx context.Context) {
+	select {
+	case <-g.none():
+	case <-ctx.Done():
+	}
 }
 
 // none returns a channel that is closed as soon as there are none.

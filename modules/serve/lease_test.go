@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/listen"
 )
 
 // isDone reports whether a lease is done now.
@@ -266,7 +268,7 @@ func TestClose_lastGenerationDrains(t *testing.T) {
 	}()
 	<-h.begun
 	f.first.Close()
-	<-draining.all()[0].closedSockets(t)
+	<-draining.all()[0].accepting.none()
 	if c, err := net.Dial("tcp", f.cfg.Bind.HostPort()); err == nil {
 		c.Close()
 		t.Error("a draining server without a successor still takes connections")
@@ -302,16 +304,6 @@ func TestClose_lastGenerationDrains(t *testing.T) {
 	<-f.first.Done()
 }
 
-// closedSockets tells when the server takes no connections any more.
-func (s *server) closedSockets(t *testing.T) <-chan struct{} {
-	closed := make(chan struct{})
-	go func() {
-		s.accepting.Wait()
-		close(closed)
-	}()
-	return closed
-}
-
 func TestClose_gracePeriodEnds(t *testing.T) {
 	h := newHangs()
 	f := start(t, "", Generation{Handler: h, GracePeriod: 50 * time.Millisecond})
@@ -345,7 +337,7 @@ func TestClose_waitsForUpgradedConnectionsWithoutLimit(t *testing.T) {
 	c, alive := f.upgrade()
 	f.first.Close()
 	s := draining.all()[0]
-	<-s.closedSockets(t)
+	<-s.accepting.none()
 	if err := alive(); err != nil || isDone(f.first) {
 		t.Errorf("done = %v, connection: %v", isDone(f.first), err)
 	}
@@ -382,7 +374,7 @@ func TestStop_waitsWhenTheProcessExits(t *testing.T) {
 		Stop(f.first)
 		close(stopped)
 	}()
-	<-f.first.server.closedSockets(t)
+	<-f.first.server.accepting.none()
 	select {
 	case <-stopped:
 		t.Error("Stop returned while a request runs")
@@ -476,4 +468,57 @@ func TestOpen_concurrently(t *testing.T) {
 	if refs, _ := pool.References(f.first.key); refs != 1 {
 		t.Errorf("the pool counts %d uses, want 1", refs)
 	}
+}
+
+// A doorman is a listener wrapper that turns every other connection away.
+type doorman struct {
+	net.Listener
+	turnedAway chan struct{}
+}
+
+func (d *doorman) Accept() (net.Conn, error) {
+	c, err := d.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c.Close()
+	close(d.turnedAway)
+	return d.Listener.Accept()
+}
+
+func TestClose_connectionsThatAWrapperTurnsAwayAreNotWaitedFor(t *testing.T) {
+	turnedAway := make(chan struct{})
+	f := &fixture{t: t, cfg: Config{Option: t.Name(), Bind: listen.Bind{Address: "127.0.0.1"}}}
+	l := f.open(Generation{Handler: says("x"), Wrap: func(ln net.Listener) net.Listener { return &doorman{ln, turnedAway} }})
+	f.cfg.Bind.Port = l.Addrs()[0].Port()
+	io.ReadAll(f.dial())
+	<-turnedAway
+	if n := l.server.fresh.count(); n != 0 {
+		t.Errorf("%d connections count as fresh, want none", n)
+	}
+}
+
+// A deaf wrapper's Accept does not notice that its listener is closed until it
+// is closed itself.
+type deaf struct {
+	net.Listener
+	closed chan struct{}
+}
+
+func (d deaf) Accept() (net.Conn, error) {
+	if c, err := d.Listener.Accept(); err == nil {
+		return c, nil
+	}
+	<-d.closed
+	return nil, net.ErrClosed
+}
+
+func (d deaf) Close() error {
+	close(d.closed)
+	return d.Listener.Close()
+}
+
+func TestClose_wrapperThatDoesNotNoticeIsNotWaitedForEither(t *testing.T) {
+	f := &fixture{t: t, cfg: Config{Option: t.Name(), Bind: listen.Bind{Address: "127.0.0.1"}}}
+	end(f.open(Generation{Handler: says("x"), Wrap: func(ln net.Listener) net.Listener { return deaf{ln, make(chan struct{})} }}))
 }

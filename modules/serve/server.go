@@ -25,13 +25,12 @@ type server struct {
 	tls     *tls.Config // shared by all sockets, so a ticket from one is good for the others; nil without `ssl`
 	unmark  []func()    // take the sockets' privacy back
 
-	accepting sync.WaitGroup // the loops of http.Serve
-
 	top     atomic.Pointer[Lease] // serves; nil before the first and after the end
 	closing atomic.Bool           // responses tell clients to go elsewhere
 
-	fresh    gauge // connections that have not had their first request
-	upgraded gauge // hijacked connections
+	accepting gauge // loops of http.Serve
+	fresh     gauge // connections that have not had their first request
+	upgraded  gauge // hijacked connections
 
 	hurried   chan struct{} // closed by hurry
 	hurryOnce sync.Once
@@ -113,7 +112,8 @@ func (s *server) push(k key, g Generation) *Lease {
 	s.settle()
 	if first {
 		for _, sock := range s.sockets {
-			s.accepting.Go(func() { s.accept(sock, g.Wrap) })
+			s.accepting.add(1)
+			go s.accept(sock, g.Wrap)
 		}
 	}
 	return l
@@ -122,6 +122,7 @@ func (s *server) push(k key, g Generation) *Lease {
 // accept hands the connections of one socket to net/http's server until the
 // socket is closed.
 func (s *server) accept(sock *listen.Socket, wrap func(net.Listener) net.Listener) {
+	defer s.accepting.add(-1)
 	var ln net.Listener = acceptor{sock, s}
 	if wrap != nil {
 		ln = wrap(ln)
