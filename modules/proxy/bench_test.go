@@ -28,6 +28,7 @@ type sink struct{ h http.Header }
 func (s *sink) Header() http.Header         { return s.h }
 func (s *sink) Write(p []byte) (int, error) { return len(p), nil }
 func (s *sink) WriteHeader(int)             {}
+func (s *sink) Flush()                      {}
 
 // plainRequest is what a client typically sends, and the engine with a still
 // transport to answer it.

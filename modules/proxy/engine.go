@@ -1,5 +1,3 @@
-// Package proxy answers HTTP requests: it finds the route of each, and passes
-// it to the route's service.
 package proxy
 
 import (
@@ -136,8 +134,10 @@ func (x *exchange) end() {
 // serve takes the request from facts to answer.
 func (x *exchange) serve(pass bool) bool {
 	if m := x.r.Method; m == http.MethodTrace || m == http.MethodConnect {
-		x.fail(http.StatusMethodNotAllowed) // as nginx
-		return true
+		if !pass {
+			x.fail(http.StatusMethodNotAllowed) // as nginx
+		}
+		return !pass
 	}
 	x.gather()
 	var ok bool

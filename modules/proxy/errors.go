@@ -60,8 +60,14 @@ func (x *exchange) answer(status int, message string, t template) {
 	h["Content-Type"] = []string{t.contentType}
 	h["Content-Length"] = []string{strconv.Itoa(len(text))}
 	x.started = true
+	// A client that receives nothing must not hold the connection for ever; one
+	// that left needs no error.
+	control := http.NewResponseController(x.w)
+	_ = control.SetWriteDeadline(time.Now().Add(time.Duration(x.timeouts.Send)))
 	x.w.WriteHeader(status)
-	_, _ = x.w.Write([]byte(text)) // a client that left needs no error
+	_, _ = x.w.Write([]byte(text))
+	_ = control.Flush()
+	_ = control.SetWriteDeadline(time.Time{})
 }
 
 // answerGRPC writes a status that gRPC clients understand, without a body.

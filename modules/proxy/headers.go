@@ -36,6 +36,10 @@ func (x *exchange) upstreamHeader() http.Header {
 
 	one := make([]string, 0, 12) // the values that are set here, in one piece
 	set := func(name, value string) {
+		if value == "" { // nginx sends no header without a value
+			delete(out, name)
+			return
+		}
 		one = append(one, value)
 		out[name] = one[len(one)-1:]
 	}

@@ -56,35 +56,28 @@ func (x *exchange) copyBody(t *try, resp *http.Response) {
 	}
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	deadline := time.Time{} // for the write to a client under way
-	for n := 0; ; n++ {
+	for {
 		t.watch.begin(reading)
-		size, err := resp.Body.Read(*buf)
+		n, err := resp.Body.Read(*buf)
 		t.watch.finish(reading)
-		if size > 0 {
-			// The first write finds room in the socket's buffer. Later ones
-			// wait for the client, but not for ever.
-			if now := time.Now(); n > 0 && deadline.Sub(now) < time.Duration(x.timeouts.Send)/2 {
-				deadline = now.Add(time.Duration(x.timeouts.Send))
-				_ = control.SetWriteDeadline(deadline)
-			}
-			if _, err := x.w.Write((*buf)[:size]); err != nil {
+		t.watch.begin(sending)
+		if n > 0 {
+			if _, err := x.w.Write((*buf)[:n]); err != nil {
 				panic(http.ErrAbortHandler) // the client is gone
 			}
-			if flush {
-				_ = control.Flush()
-			}
 		}
+		// What is in the server's buffer would be sent anyway at the end, but
+		// then nobody would watch.
+		if n > 0 && flush || err == io.EOF && x.r.ProtoMajor == 1 && resp.ContentLength >= 0 {
+			_ = control.Flush()
+		}
+		t.watch.finish(sending)
 		if err == io.EOF {
-			break
+			return
 		}
 		if err != nil {
 			x.brokenBody(t, err)
 		}
-	}
-	if !deadline.IsZero() {
-		_ = control.Flush()
-		_ = control.SetWriteDeadline(time.Time{})
 	}
 }
 

@@ -235,6 +235,91 @@ func TestBody_slowClientGetsA408(t *testing.T) {
 	}
 }
 
+func TestRespond_clientThatReceivesNothingIsCutOff(t *testing.T) {
+	for _, version := range []string{"HTTP/1.1", "HTTP/2"} {
+		t.Run(version, func(t *testing.T) {
+			g := start(t, gateway.Settings{})
+			g.engine.timeouts.Send = 2e8 // 200 ms
+			ended := make(chan error, 1)
+			up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+				_, err := io.Copy(w, io.LimitReader(zeros{}, 1<<30))
+				ended <- err
+			})
+			g.route(to(up), schema.Object{})
+			client := plainClient(t)
+			if version == "HTTP/2" {
+				client = h2cClient(t)
+			}
+			resp, err := client.Get(g.server.URL + "/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			select {
+			case err := <-ended:
+				if err == nil {
+					t.Error("the upstream could send all of it")
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatal("the upstream still sends to nobody")
+			}
+		})
+	}
+}
+
+func TestRespond_quietStreamIsLeftAlone(t *testing.T) {
+	for _, version := range []string{"HTTP/1.1", "HTTP/2"} {
+		g := start(t, gateway.Settings{})
+		g.engine.timeouts.Send = 1e8 // 100 ms: for a client to receive, not for an upstream to think
+		up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+			for range 3 {
+				_, _ = io.WriteString(w, "x")
+				_ = http.NewResponseController(w).Flush()
+				select {
+				case <-time.After(250 * time.Millisecond):
+				case <-r.Context().Done():
+				}
+			}
+		})
+		g.route(to(up), schema.Object{})
+		client := plainClient(t)
+		if version == "HTTP/2" {
+			client = h2cClient(t)
+		}
+		req, _ := http.NewRequest("GET", g.server.URL+"/", nil)
+		if _, body := send(t, client, req); body != "xxx" {
+			t.Errorf("%s: got %q", version, body)
+		}
+	}
+}
+
+func TestRespond_headAndBodilessResponses(t *testing.T) {
+	g := start(t, gateway.Settings{})
+	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/304":
+			w.Header().Set("Etag", `"x"`)
+			w.WriteHeader(http.StatusNotModified)
+		case "/204":
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			w.Header().Set("Content-Length", "1000")
+		}
+	})
+	g.route(to(up), schema.Object{"strip_path": false})
+	for _, tt := range []struct {
+		method, path string
+		status       int
+		length       string
+	}{{"HEAD", "/", 200, "1000"}, {"GET", "/304", 304, ""}, {"GET", "/204", 204, ""}} {
+		resp, body := g.do(tt.method, tt.path, nil)
+		wantStatus(t, resp, tt.status)
+		if got := resp.Header.Get("Content-Length"); body != "" || got != tt.length {
+			t.Errorf("%s %s: got %q, Content-Length %q", tt.method, tt.path, body, got)
+		}
+	}
+}
+
 func TestTrailers(t *testing.T) {
 	g := start(t, gateway.Settings{})
 	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
@@ -403,8 +488,10 @@ func TestUpgrade_silenceEndsIt(t *testing.T) {
 	c, br := g.raw()
 	wantStatus(t, webSocket(t, c, br, ""), 101)
 	_, _ = br.ReadString('\n')
+	tick := time.NewTicker(75 * time.Millisecond)
+	defer tick.Stop()
 	for range 4 { // longer than the timeout, but not silent
-		time.Sleep(75 * time.Millisecond)
+		<-tick.C
 		_, _ = io.WriteString(c, "ping\n")
 		if got, _ := br.ReadString('\n'); got != "ping\n" {
 			t.Fatalf("got %q", got)

@@ -25,6 +25,7 @@ type try struct {
 	watch   watch
 	start   time.Time
 	target  string // for the log
+	streams bool   // the client's body, on a goroutine of the transport
 	sent    atomic.Bool
 	bodyErr atomic.Pointer[error] // what reading the client's body failed with
 
@@ -44,7 +45,7 @@ func (t *try) Value(key any) any {
 
 // newTry prepares a try to reach d, and the request to send.
 func (x *exchange) newTry(d dial, scheme, host, path string) (*try, *http.Request) {
-	t := &try{dial: d, start: time.Now(), target: d.address, client: x.w}
+	t := &try{dial: d, start: time.Now(), target: d.address, client: x.w, streams: x.body.stream != nil}
 	ctx, cancel := context.WithCancelCause(x.r.Context())
 	t.cancel = cancel
 	t.Context = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -53,7 +54,10 @@ func (x *exchange) newTry(d dial, scheme, host, path string) (*try, *http.Reques
 		Got1xxResponse: t.got1xx,
 	})
 	s := x.match.Service
-	t.watch.arm(cancel, milli(s.ReadTimeout), milli(s.WriteTimeout), time.Duration(x.timeouts.Body))
+	t.watch.arm(t.abort, [steps]time.Duration{
+		reading: milli(s.ReadTimeout), writing: milli(s.WriteTimeout),
+		awaiting: time.Duration(x.timeouts.Body), sending: time.Duration(x.timeouts.Send),
+	})
 
 	req := x.r.WithContext(t) // a copy, of which most is replaced
 	req.URL = &url.URL{Scheme: scheme, Host: d.authority(), Opaque: path}
@@ -71,7 +75,6 @@ func (x *exchange) newTry(d dial, scheme, host, path string) (*try, *http.Reques
 		req.Body, req.ContentLength, req.Trailer = nil, 0, nil
 	case b.stream != nil:
 		req.Body, req.ContentLength = &sentBody{from: b.stream, try: t}, b.length
-		context.AfterFunc(ctx, t.interrupt)
 	default:
 		small := b.small
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(small)), b.length
@@ -127,13 +130,21 @@ func (t *try) settle() {
 	t.watch.finish(reading)
 }
 
-// interrupt ends a read of the client's body that is under way when the try is
-// cancelled: http.Transport does not return before the body does.
-func (t *try) interrupt() {
+// abort ends the try because a step of it took too long. It wakes whoever waits
+// for the client as well, since a context does not: http.Transport, for one,
+// does not return before it is done with the body.
+func (t *try) abort(cause error) {
+	t.cancel(cause)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.over {
-		_ = http.NewResponseController(t.client).SetReadDeadline(time.Now())
+	if t.over {
+		return
+	}
+	control := http.NewResponseController(t.client)
+	if cause == errSendTimeout {
+		_ = control.SetWriteDeadline(time.Now())
+	} else if t.streams {
+		_ = control.SetReadDeadline(time.Now())
 	}
 }
 

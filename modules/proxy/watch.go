@@ -1,8 +1,8 @@
 package proxy
 
 import (
-	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -12,11 +12,13 @@ var (
 	errReadTimeout   = errors.New("timeout while waiting for the upstream to send")
 	errWriteTimeout  = errors.New("timeout while waiting for the upstream to receive")
 	errClientTimeout = errors.New("timeout while waiting for the client to send its body")
+	errSendTimeout   = errors.New("timeout while waiting for the client to receive")
 )
 
 // A watch limits how long each single step may take: between two reads from
-// the upstream, two writes to it, or two reads of the client's body, as nginx's
-// proxy_read_timeout and its relatives do. The total time has no limit.
+// the upstream or two writes to it, two reads of the client's body or two writes
+// to the client, as nginx's proxy_read_timeout, proxy_send_timeout,
+// client_body_timeout and send_timeout do. The total time has no limit.
 //
 // A step only notes when it must be over; one timer looks every now and then.
 // It looks as often as the shortest limit is long, so no step is found late by
@@ -24,7 +26,7 @@ var (
 type watch struct {
 	limits [steps]time.Duration
 	ends   [steps]atomic.Int64 // since start, in nanoseconds; 0: the step is not under way
-	cancel context.CancelCauseFunc
+	late   func(error)
 	start  time.Time
 	every  time.Duration
 	timer  *time.Timer
@@ -36,17 +38,18 @@ const (
 	reading  step = iota // from the upstream
 	writing              // to the upstream
 	awaiting             // the client's body
+	sending              // to the client
 	steps
 )
 
-var stepErrors = [steps]error{errReadTimeout, errWriteTimeout, errClientTimeout}
+var stepErrors = [steps]error{errReadTimeout, errWriteTimeout, errClientTimeout, errSendTimeout}
 
-// arm starts the watch. When a step takes too long it cancels with the step's
-// error.
-func (w *watch) arm(cancel context.CancelCauseFunc, read, write, body time.Duration) {
-	w.limits = [steps]time.Duration{read, write, body}
-	w.every = min(read, write, body)
-	w.cancel = cancel
+// arm starts the watch. When a step takes too long it calls late with the
+// step's error, and ends.
+func (w *watch) arm(late func(error), limits [steps]time.Duration) {
+	w.limits = limits
+	w.every = slices.Min(limits[:])
+	w.late = late
 	w.start = time.Now()
 	w.timer = time.AfterFunc(w.every, w.look)
 }
@@ -67,7 +70,7 @@ func (w *watch) look() {
 		switch left := time.Duration(w.ends[s].Load()) - now; {
 		case left == -now: // not under way
 		case left <= 0:
-			w.cancel(stepErrors[s])
+			w.late(stepErrors[s])
 			return
 		default:
 			next = min(next, left)
