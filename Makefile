@@ -15,6 +15,8 @@ TIMEOUT   ?= 12m
 # from a clone, a tarball and a checkout that belongs to someone else.
 export GOFLAGS := $(strip $(shell go env GOFLAGS) -buildvcs=false)
 
+GOFMT := $(shell go env GOROOT)/bin/gofmt
+
 # Rooms with one file per operating system are vetted for each of them.
 SYSTEMS  := darwin freebsd openbsd netbsd windows
 PORTABLE := ./modules/listen ./modules/serve
@@ -38,7 +40,7 @@ test: check cross build
 
 check:
 	@sh build/needs.sh
-	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { \
+	@unformatted=$$($(GOFMT) -l .); [ -z "$$unformatted" ] || { \
 		echo "not formatted (make fmt does it):"; echo "$$unformatted"; exit 1; }
 	go vet ./...
 	go vet -C build ./...
@@ -60,7 +62,7 @@ fuzz:
 	done
 
 fmt: build
-	gofmt -w .
+	$(GOFMT) -w .
 	@for file in examples/*.caddyfile; do bin/caddy fmt --overwrite "$$file"; done
 
 clean:
