@@ -31,9 +31,9 @@ type entries[V any] struct {
 	crowd *crowd[V]
 }
 
-// crowdSize is the number of rules from which on a leaf is a crowd. Up to
-// here going through them costs less than asking what sets them apart; see
-// BenchmarkMatch_onePlace.
+// crowdSize is the number of rules from which on a leaf is a crowd. Below it,
+// going through them takes a fraction of a microsecond and a tenth of the
+// memory; see BenchmarkMatch_onePlace.
 const crowdSize = 17
 
 // with answers the leaf with an entry more, and whether it is new: one that

@@ -1,8 +1,8 @@
 package router
 
-// Match finds the route that a request takes. It allocates nothing, except for
-// the captures of a route that matches by a regular expression, and for
-// comparing header values that are not in lower case with one.
+// Match finds the route that a request takes. It allocates nothing, unless the
+// route matches by a regular expression, or a header value that is not in
+// lower case has to be compared with one.
 func (x *Index[V]) Match(r *Request) (Match[V], bool) {
 	s := search[V]{request: r, method: methodOf(r.Method)}
 	s.through(x)
