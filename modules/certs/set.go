@@ -5,9 +5,9 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
-	"github.com/tidwall/btree"
 
 	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/trie"
 )
 
 // A Set is everything that certificates and snis say, as of one moment: the
@@ -15,14 +15,12 @@ import (
 // readers need no lock; an Edit makes the next one and copies only what it
 // touches.
 type Set struct {
-	pairs *btree.Map[string, *Pair]     // by the 16 bytes of the id
-	names *btree.Map[string, uuid.UUID] // server name, or pattern, in lower case -> certificate
+	pairs trie.Map[*Pair]     // by the 16 bytes of the id
+	names trie.Map[uuid.UUID] // server name, or pattern, in lower case -> certificate
 }
 
 // New makes an empty set.
-func New() *Set {
-	return &Set{pairs: new(btree.Map[string, *Pair]), names: new(btree.Map[string, uuid.UUID])}
-}
+func New() *Set { return new(Set) }
 
 // Lookup finds the pair for a server name in Kong's order: the name itself,
 // then with its first label replaced by "*", then with its last label replaced
@@ -76,15 +74,15 @@ func (s *Set) Certificate(hello *tls.ClientHelloInfo, def *Pair) *tls.Certificat
 // service shows to its upstream.
 func (s *Set) ByID(id uuid.UUID) (*Pair, bool) { return s.pairs.Get(string(id[:])) }
 
-// Edit starts a batch of changes. The set itself stays as it is. At most one
-// goroutine may edit a set, or sets that come from one another, at a time.
-func (s *Set) Edit() *Edit {
-	return &Edit{Set{pairs: s.pairs.Copy(), names: s.names.Copy()}}
-}
+// Edit starts a batch of changes. The set itself stays as it is.
+func (s *Set) Edit() *Edit { return &Edit{pairs: s.pairs.Edit(), names: s.names.Edit()} }
 
 // An Edit collects changes; Set makes them one new set. The entities may come
 // in any order: a name may be set before its certificate.
-type Edit struct{ set Set }
+type Edit struct {
+	pairs *trie.Edit[*Pair]
+	names *trie.Edit[uuid.UUID]
+}
 
 // SetCertificate adds a certificate, or replaces the one with its id. If it
 // cannot be used there is none with the id afterwards, and the error says why.
@@ -94,20 +92,19 @@ func (e *Edit) SetCertificate(c *entity.Certificate) error {
 		e.RemoveCertificate(c.ID)
 		return err
 	}
-	e.set.pairs.Set(string(c.ID[:]), p)
+	e.pairs.Put(string(c.ID[:]), p)
 	return nil
 }
 
 // RemoveCertificate removes a certificate; the names that refer to it are
 // passed over from then on.
-func (e *Edit) RemoveCertificate(id uuid.UUID) { e.set.pairs.Delete(string(id[:])) }
+func (e *Edit) RemoveCertificate(id uuid.UUID) { e.pairs.Delete(string(id[:])) }
 
 // SetSNI lets a name be served by its certificate.
-func (e *Edit) SetSNI(s *entity.SNI) { e.set.names.Set(strings.ToLower(s.Name), s.Certificate.ID) }
+func (e *Edit) SetSNI(s *entity.SNI) { e.names.Put(strings.ToLower(s.Name), s.Certificate.ID) }
 
 // RemoveSNI removes a name.
-func (e *Edit) RemoveSNI(s *entity.SNI) { e.set.names.Delete(strings.ToLower(s.Name)) }
+func (e *Edit) RemoveSNI(s *entity.SNI) { e.names.Delete(strings.ToLower(s.Name)) }
 
-// Set is the set with all changes so far. The edit must not be used
-// afterwards.
-func (e *Edit) Set() *Set { return &e.set }
+// Set is the set with all changes so far.
+func (e *Edit) Set() *Set { return &Set{pairs: e.pairs.Map(), names: e.names.Map()} }

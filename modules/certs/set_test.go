@@ -275,7 +275,7 @@ func BenchmarkEdit(b *testing.B) {
 			e := New().Edit()
 			for i := range n {
 				id := uuid.NewSHA1(uuid.Nil, fmt.Append(nil, i))
-				e.set.pairs.Set(string(id[:]), &Pair{})
+				e.pairs.Put(string(id[:]), &Pair{})
 				e.SetSNI(&entity.SNI{Name: fmt.Sprintf("host%d.example.com", i), Certificate: entity.Ref{ID: id}})
 			}
 			s := e.Set()
