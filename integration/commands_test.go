@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -88,18 +89,35 @@ func TestCommand_adaptAndFormat(t *testing.T) {
 	}
 }
 
-// TestCommand_modules lists what the build brings.
+// TestCommand_modules lists what the build brings: that of the tests, and
+// bin/caddy, which xcaddy makes.
 func TestCommand_modules(t *testing.T) {
 	t.Parallel()
-	out, code := newHome(t, usual).caddy("list-modules", "--skip-standard")
-	if code != 0 {
-		t.Fatalf("exit code %d\n%s", code, out)
-	}
-	for _, module := range []string{"gateway", "gateway.stores.bolt", "gateway.stores.memory", "gateway_admin", "gateway_proxy", "gateway_status", "http.handlers.gateway"} {
-		if !strings.Contains(out, module+"\n") {
-			t.Errorf("no module %s in\n%s", module, out)
+	check := func(t *testing.T, list *exec.Cmd) {
+		t.Helper()
+		out, err := list.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", list, err, out)
+		}
+		for _, module := range []string{"gateway", "gateway.stores.bolt", "gateway.stores.memory", "gateway_admin", "gateway_proxy", "gateway_status", "http.handlers.gateway"} {
+			if !strings.Contains(string(out), module+"\n") {
+				t.Errorf("no module %s in\n%s", module, out)
+			}
 		}
 	}
+	t.Run("tests", func(t *testing.T) {
+		check(t, newHome(t, usual).command("list-modules", "--skip-standard"))
+	})
+	t.Run("xcaddy", func(t *testing.T) {
+		path, err := filepath.Abs("../bin/caddy")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(path); err != nil {
+			t.Skip("needs bin/caddy: make build")
+		}
+		check(t, exec.CommandContext(t.Context(), path, "list-modules", "--skip-standard"))
+	})
 }
 
 // TestCommand_explain asks a running gateway which route wins.
