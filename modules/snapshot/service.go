@@ -72,6 +72,7 @@ func (e *edit) compileService(id uuid.UUID, set *certs.Set) {
 	if !ok {
 		return
 	}
+	delete(e.problems, rowKey{"services", id}) // it may have waited for another row
 	key := string(id[:])
 	v, ok := view[entity.Service](e, "services", row)
 	if !ok {

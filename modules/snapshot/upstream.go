@@ -67,6 +67,7 @@ func (e *edit) changeTarget(c store.Change) {
 // another name than before.
 func (e *edit) compileUpstream(id uuid.UUID, before string, set *certs.Set) {
 	delete(e.unhonoured, id)
+	delete(e.problems, rowKey{"upstreams", id})
 	row, ok := e.image.Get("upstreams", id)
 	var v *entity.Upstream
 	if ok {
