@@ -12,11 +12,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
-
-// Version is Kong's version whose Admin API this one speaks.
-const Version = "3.9.1"
 
 // maxBody bounds the body of ordinary requests, in bytes (nginx's
 // client_max_body_size for the Admin API in Kong).
@@ -217,7 +215,7 @@ func (c *call) write(start time.Time, ans *answer, err error) {
 // stamp sets the headers that every answer has.
 func (c *call) stamp(start time.Time) {
 	if c.server {
-		c.w.Header().Set("Server", "kong/"+Version)
+		c.w.Header().Set("Server", "kong/"+gateway.KongVersion)
 	}
 	if c.latency {
 		c.w.Header().Set("X-Kong-Admin-Latency", strconv.FormatInt(time.Since(start).Milliseconds(), 10))

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
 
@@ -34,7 +35,7 @@ func getInfo(c *call) (*answer, error) {
 	}
 	return reply(http.StatusOK, map[string]any{
 		"tagline":       "Welcome to kong",
-		"version":       Version,
+		"version":       gateway.KongVersion,
 		"edition":       "community",
 		"hostname":      hostname,
 		"node_id":       c.world.ID().String(),

@@ -43,8 +43,11 @@ type App struct {
 	options *Options
 	logger  *zap.Logger
 
-	mu   sync.Mutex
-	node *node.Node // protected by mu; nil until the first app starts
+	needed bool // set while provisioning; see Require
+
+	mu     sync.Mutex
+	node   *node.Node // protected by mu; nil until the first door asks for it
+	closed bool       // protected by mu
 }
 
 // CaddyModule returns the Caddy module information.
@@ -79,9 +82,21 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Start does nothing: the node opens when the first door asks for it, since
-// Caddy starts apps in no particular order.
-func (a *App) Start() error { return nil }
+// Require makes Start open the node. Doors that are no apps, and so are not
+// started, call it in Provision: a store that cannot be opened is then an error
+// of the configuration, not of the first request.
+func (a *App) Require() { a.needed = true }
+
+// Start opens the node if a door that cannot do so itself requires it. Doors
+// that are apps may have opened it before: Caddy starts apps in no particular
+// order.
+func (a *App) Start() error {
+	if !a.needed {
+		return nil
+	}
+	_, err := a.Node()
+	return err
+}
 
 // Stop does nothing: doors may still be finishing requests. See Cleanup.
 func (a *App) Stop() error { return nil }
@@ -91,6 +106,7 @@ func (a *App) Stop() error { return nil }
 func (a *App) Cleanup() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.closed = true
 	if a.node == nil {
 		return nil
 	}
@@ -100,10 +116,13 @@ func (a *App) Cleanup() error {
 }
 
 // Node opens the node on the first call and answers the same one after that.
-// Doors call it in Start.
+// Doors call it in Start. After Cleanup it is an error.
 func (a *App) Node() (*node.Node, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.closed {
+		return nil, errors.New("the configuration of this gateway has been replaced")
+	}
 	if a.node != nil {
 		return a.node, nil
 	}
@@ -131,6 +150,10 @@ func (a *App) Options() *Options { return a.options }
 func Catalog() *entity.Catalog { return catalog() }
 
 var catalog = sync.OnceValue(func() *entity.Catalog { return entity.NewCatalog(nil) })
+
+// KongVersion is the version of Kong that the gateway answers to clients that
+// ask: what it does is what they may expect of that version.
+const KongVersion = "3.9.1"
 
 // From returns the app of the configuration that ctx belongs to; an absent one
 // is made with its defaults.

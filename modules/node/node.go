@@ -69,6 +69,9 @@ func Open(cfg Config) (*Node, error) {
 	for p := range v.Snapshot.Problems() {
 		logger.Error("row could not be compiled", zap.String("table", p.Table), zap.String("id", p.ID), zap.String("reason", p.Reason))
 	}
+	for id, fields := range v.Snapshot.Unhonoured() {
+		n.warn(id, fields)
+	}
 	logger.Info("node is open",
 		zap.Int("services", v.Image.Len("services")),
 		zap.Int("routes", v.Image.Len("routes")),
@@ -146,6 +149,20 @@ func (n *Node) Database() string { return n.store.Name() }
 // differs after a restart.
 func (n *Node) ID() uuid.UUID { return n.world.id }
 
-func (n *Node) publish(v *View) {
+// publish makes a view the current one, and says what of the changes that led
+// to it the gateway cannot do.
+func (n *Node) publish(v *View, changes []store.Change) {
 	n.view.Store(v)
+	for _, c := range changes {
+		if c.Table == "upstreams" && c.After != nil {
+			n.warn(c.After.ID, v.Snapshot.UnhonouredBy(c.After.ID))
+		}
+	}
+}
+
+func (n *Node) warn(upstream uuid.UUID, fields []string) {
+	if len(fields) > 0 {
+		n.logger.Warn("upstream asks for what this build does not do; its targets take turns by weight",
+			zap.Stringer("upstream", upstream), zap.Strings("fields", fields))
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/node"
@@ -37,6 +39,11 @@ func open(t testing.TB, path string) *node.Node {
 
 func start(t testing.TB, path string) *node.Node {
 	t.Helper()
+	return startLogging(t, path, zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)))
+}
+
+func startLogging(t testing.TB, path string, logger *zap.Logger) *node.Node {
+	t.Helper()
 	module := &bolt.Store{Path: path}
 	if err := module.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
@@ -44,7 +51,7 @@ func start(t testing.TB, path string) *node.Node {
 	n, err := node.Open(node.Config{
 		Store:   module,
 		Catalog: catalog,
-		Logger:  zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)),
+		Logger:  logger,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -317,5 +324,30 @@ func TestUpstream_followsItsTargetsAndItsName(t *testing.T) {
 	}
 	if got := fmt.Sprint(addresses("other.internal")); got != "[]" {
 		t.Errorf("after deleting, targets are %s", got)
+	}
+}
+
+func TestUpstream_wishesThatAreNotHonouredAreLogged(t *testing.T) {
+	file := path(t)
+	core, logs := observer.New(zap.WarnLevel)
+	n := startLogging(t, file, zap.New(core))
+	insert(t, n, "upstreams", schema.Object{"name": "plain.internal"})
+	if got := logs.TakeAll(); len(got) != 0 {
+		t.Errorf("an upstream that asks for nothing is logged: %v", got)
+	}
+	insert(t, n, "upstreams", schema.Object{"name": "least.internal", "algorithm": "least-connections"})
+	wantWarning(t, logs, "algorithm")
+	stop(t, n)
+
+	// Those who read the log of this start must find it, too.
+	stop(t, startLogging(t, file, zap.New(core)))
+	wantWarning(t, logs, "algorithm")
+}
+
+func wantWarning(t *testing.T, logs *observer.ObservedLogs, field string) {
+	t.Helper()
+	got := logs.TakeAll()
+	if len(got) != 1 || !strings.Contains(fmt.Sprint(got[0].ContextMap()["fields"]), field) {
+		t.Errorf("logged %v, want one warning that names %q", got, field)
 	}
 }

@@ -86,7 +86,7 @@ func (w *world) Destruct() error { return w.driver.Close() }
 func (w *world) join(n *Node) {
 	w.writer <- struct{}{}
 	defer func() { <-w.writer }()
-	n.publish(&View{Image: w.image, Snapshot: snapshot.New(w.image), Hash: w.hash})
+	n.publish(&View{Image: w.image, Snapshot: snapshot.New(w.image), Hash: w.hash}, nil)
 	w.nodes = append(w.nodes, n)
 }
 
@@ -139,7 +139,7 @@ func (w *world) write(ctx context.Context, p write) error {
 		w.hash = p.hash
 	}
 	for i, n := range w.nodes {
-		n.publish(&View{Image: image, Snapshot: next[i], Hash: w.hash})
+		n.publish(&View{Image: image, Snapshot: next[i], Hash: w.hash}, changes)
 	}
 	return nil
 }

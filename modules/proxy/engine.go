@@ -21,7 +21,7 @@ import (
 
 // kongVersion is what the headers Server and Via say, for clients that read
 // it.
-const kongVersion = "kong/3.9.1"
+const kongVersion = "kong/" + gateway.KongVersion
 
 // A Source hands out the world as it is now. The value is immutable.
 type Source interface{ View() *node.View }

@@ -39,13 +39,15 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.gateway", New: func() caddy.Module { return new(Handler) }}
 }
 
-// Provision finds the app whose node it will use. The node opens with the
-// first request or with the first listener of the gateway's own, so that a
-// configuration can be checked without it.
+// Provision finds the app whose node it will use. The node opens when the
+// configuration starts, so that it can be checked without that.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger = ctx.Logger()
-	h.app, err = gateway.From(ctx)
-	return err
+	if h.app, err = gateway.From(ctx); err != nil {
+		return err
+	}
+	h.app.Require()
+	return nil
 }
 
 // ServeHTTP answers the request, or passes it on.
@@ -60,7 +62,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return next.ServeHTTP(w, r)
 }
 
-// open answers the engine, and makes it at first.
+// open answers the engine, and makes it at first: the site may have a request
+// before all of the configuration has started.
 func (h *Handler) open() (*Engine, error) {
 	h.mu.RLock()
 	e := h.engine

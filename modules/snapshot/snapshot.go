@@ -106,5 +106,8 @@ func (s *Snapshot) Certificates() *certs.Set { return s.certs }
 func (s *Snapshot) Problems() iter.Seq[Problem] { return maps.Values(s.problems) }
 
 // Unhonoured yields, by upstream id, what upstreams ask for and this build does
-// not do.
+// not do, in the words of their fields.
 func (s *Snapshot) Unhonoured() iter.Seq2[uuid.UUID, []string] { return maps.All(s.unhonoured) }
+
+// UnhonouredBy answers the same for one upstream.
+func (s *Snapshot) UnhonouredBy(upstream uuid.UUID) []string { return s.unhonoured[upstream] }
