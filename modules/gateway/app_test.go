@@ -1,0 +1,74 @@
+package gateway_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	_ "github.com/portcullis-gateway/portcullis/modules/store/bolt"
+)
+
+// provision makes the app with a store in the file given.
+func provision(t *testing.T, file string) *gateway.App {
+	t.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	t.Cleanup(cancel)
+	raw, err := json.Marshal(map[string]string{"driver": "bolt", "path": file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := &gateway.App{StoreRaw: raw}
+	if err := app.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { app.Cleanup() })
+	return app
+}
+
+func TestProvision_opensNothing(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gateway.db")
+	app := provision(t, file)
+	if err := app.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("the store's file exists before a door asked for the node (%v)", err)
+	}
+}
+
+func TestNode_isOneForAllDoorsAndNoneAfterCleanup(t *testing.T) {
+	app := provision(t, filepath.Join(t.TempDir(), "gateway.db"))
+	one, err := app.Node()
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := app.Node()
+	if err != nil || one != two {
+		t.Errorf("the second door got %p and error %v, want %p", two, err, one)
+	}
+	for range 2 {
+		if err := app.Cleanup(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := app.Node(); err == nil {
+		t.Error("a door that is late opened the node of a configuration that is gone")
+	}
+}
+
+func TestStart_failsIfARequiredStoreCannotOpen(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gateway.db")
+	if err := os.WriteFile(file, []byte("this is not a store of the gateway, nor of anybody else"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	app := provision(t, file)
+	app.Require()
+	if err := app.Start(); err == nil {
+		t.Error("the configuration started without its store")
+	}
+}
