@@ -307,7 +307,7 @@ func checkIndex(draw func(t *rapid.T, serial int) *entity.Route) func(*rapid.T) 
 				if x.Len() != len(routes) {
 					t.Fatalf("Len() = %d, want %d", x.Len(), len(routes))
 				}
-				for range 4 {
+				for range 2 {
 					r := drawRequest(t)
 					checkMatch(t, x, m, r)
 					if old != nil {
