@@ -13,12 +13,12 @@ import (
 // respond passes an upstream's response to the client, and ends the try.
 func (x *exchange) respond(t *try, resp *http.Response) {
 	defer t.end()
+	x.askedAt = t.start
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		x.upgrade(t, resp)
 		return
 	}
 	defer resp.Body.Close()
-	x.askedAt = t.start
 	x.clientHeader(resp)
 
 	// A client that does not know of trailers is not sent any.
@@ -81,12 +81,15 @@ func (x *exchange) copyBody(t *try, resp *http.Response) {
 	}
 }
 
-// brokenBody ends the exchange when the upstream's body broke off.
+// brokenBody ends the exchange when the upstream's body broke off. The client
+// gets what had come, as from nginx: the head tells more than no answer.
 func (x *exchange) brokenBody(t *try, err error) {
 	if !x.clientGone() {
 		x.logger.Error("response body of upstream broke off",
 			x.fields(zap.String("target", t.target), zap.Duration("duration", time.Since(t.start)), zap.Error(err))...)
 	}
+	t.watch.begin(sending)
+	_ = http.NewResponseController(x.w).Flush()
 	panic(http.ErrAbortHandler)
 }
 

@@ -80,11 +80,13 @@ func TestRespond_brokenBodyBreaksTheConnection(t *testing.T) {
 					client = h2cClient(t)
 				}
 				resp, err := client.Get(g.server.URL + "/")
-				if err == nil { // else the head was still waiting for more
-					defer resp.Body.Close()
-					if b, err := io.ReadAll(resp.Body); err == nil {
-						t.Errorf("the body %q ended as if it were whole", b)
-					}
+				if err != nil {
+					t.Fatal("the client does not get what had come: ", err)
+				}
+				defer resp.Body.Close()
+				wantStatus(t, resp, 200)
+				if b, err := io.ReadAll(resp.Body); err == nil || string(b) != "half" {
+					t.Errorf("got %q, %v, want half of a body and an error", b, err)
 				}
 				if n := len(g.logged("response body of upstream broke off")); n != 1 {
 					t.Errorf("got %d log lines, want 1", n)
@@ -465,6 +467,8 @@ func TestUpgrade_webSocketBothWaysWithHalfClose(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
+	wantLatency(t, resp, "X-Kong-Proxy-Latency")
+	wantLatency(t, resp, "X-Kong-Upstream-Latency")
 	expect := func(want string) {
 		t.Helper()
 		if got, err := br.ReadString('\n'); got != want {
