@@ -74,7 +74,10 @@ func (e *edit) compileUpstream(id uuid.UUID, before string, set *certs.Set) {
 		v, ok = view[entity.Upstream](e, "upstreams", row)
 	}
 	if before != "" && (v == nil || v.Name != before) {
-		e.upstreams.Delete(before)
+		// another upstream may have taken the name in the same batch
+		if u, ok := e.upstreams.Get(before); ok && u.ID == id {
+			e.upstreams.Delete(before)
+		}
 	}
 	if !ok {
 		return
