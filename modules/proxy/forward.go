@@ -244,6 +244,9 @@ func (f *failure) answer(x *exchange) {
 		x.failBody(f.err)
 		return
 	case f.message != "":
+		if f.final {
+			x.sentAt = time.Time{} // a name without an address: no upstream was contacted
+		}
 		x.refuse(f.status, f.message)
 	default:
 		x.fail(f.status)

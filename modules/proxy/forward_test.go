@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -306,6 +307,12 @@ func TestForward_nameResolution(t *testing.T) {
 		f := x.failureOf(&try{Context: t.Context()}, fmt.Errorf("dialing: %w", &tt.err))
 		if f.status != tt.status || f.message != tt.message || !f.final {
 			t.Errorf("%v: got %+v", &tt.err, f)
+		}
+		answer := httptest.NewRecorder()
+		x.w, x.sentAt = answer, time.Now()
+		f.answer(&x)
+		if h := answer.Header(); answer.Code != tt.status || h.Get("X-Kong-Response-Latency") == "" || h.Get("Via") != "" {
+			t.Errorf("%v: got status %d with %v, want an answer that no upstream had a part in", &tt.err, answer.Code, h)
 		}
 	}
 }
