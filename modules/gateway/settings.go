@@ -176,14 +176,11 @@ func (s *Settings) parse(logger *zap.Logger) (*Options, error) {
 	if err = o.parsePorts(s.PortMaps); err != nil {
 		return nil, err
 	}
-	if o.Headers, err = parseHeaders("headers", s.Headers, headerDefault); err != nil {
-		return nil, err
+	if o.Headers, err = parseHeaders(s.Headers, headerDefault); err != nil {
+		return nil, fmt.Errorf("headers: %w; expected server_tokens, latency_tokens, a header that the gateway adds, or off", err)
 	}
-	upstream, err := parseHeaders("headers_upstream", s.HeadersUpstream, HeaderRequestID)
-	if err != nil {
-		return nil, err
-	}
-	if upstream&^HeaderRequestID != 0 {
+	upstream, err := parseHeaders(s.HeadersUpstream, HeaderRequestID)
+	if err != nil || upstream&^HeaderRequestID != 0 {
 		return nil, fmt.Errorf("headers_upstream: expected X-Kong-Request-Id or off, got %q", s.HeadersUpstream)
 	}
 	o.UpstreamRequestID = upstream != 0
@@ -237,7 +234,7 @@ func (o *Options) parsePorts(maps []string) error {
 	return nil
 }
 
-func parseHeaders(option string, list []string, unset Header) (Header, error) {
+func parseHeaders(list []string, unset Header) (Header, error) {
 	if len(list) == 0 {
 		return unset, nil
 	}
@@ -248,7 +245,7 @@ func parseHeaders(option string, list []string, unset Header) (Header, error) {
 	for _, name := range list {
 		h, ok := headerByName[strings.ToLower(name)]
 		if !ok {
-			return 0, fmt.Errorf("%s: invalid entry '%s'; expected server_tokens, latency_tokens, a header that the gateway adds, or off", option, name)
+			return 0, fmt.Errorf("invalid entry '%s'", name)
 		}
 		set |= h
 	}

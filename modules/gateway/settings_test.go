@@ -86,6 +86,7 @@ func TestSettings_errorsNameTheOption(t *testing.T) {
 		{Settings{PortMaps: []string{"80:65536"}}, "invalid port mapping"},
 		{Settings{Headers: []string{"X-Other"}}, "headers: invalid entry 'X-Other'"},
 		{Settings{HeadersUpstream: []string{"server_tokens"}}, "headers_upstream: expected X-Kong-Request-Id or off"},
+		{Settings{HeadersUpstream: []string{"X-Other"}}, "headers_upstream: expected X-Kong-Request-Id or off"},
 		{Settings{RouterFlavor: "expressions"}, `router_flavor: "expressions" is not supported`},
 		{Settings{ErrorDefaultType: "text/rtf"}, `error_default_type: unknown type "text/rtf"`},
 	} {
