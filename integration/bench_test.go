@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 )
@@ -30,25 +29,9 @@ func BenchmarkImport(b *testing.B) {
 		}
 		b.StopTimer()
 		p.get(fmt.Sprintf("/s%d/r%d", services-1, routes-1), 502, "Host", fmt.Sprintf("h%d.example.com", routes-1))
-		b.ReportMetric(float64(rss(b, p))/services/routes, "B-of-process/route")
 		p.stop()
 		b.StartTimer()
 	}
-}
-
-// rss answers how many bytes of memory the process holds; 0 where the system
-// does not tell.
-func rss(tb testing.TB, p *process) int64 {
-	tb.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	var size, resident int64
-	if _, err := fmt.Sscan(string(text), &size, &resident); err != nil {
-		tb.Fatal(err)
-	}
-	return resident * int64(os.Getpagesize())
 }
 
 // BenchmarkRequest sends plain requests through the proxy, one after the
