@@ -21,7 +21,7 @@ GOFMT := $(shell go env GOROOT)/bin/gofmt
 SYSTEMS  := darwin freebsd openbsd netbsd windows
 PORTABLE := ./modules/listen ./modules/serve
 
-SOURCES := $(shell find . -path './.*' -prune -o \( -name '*.go' -o -name go.mod -o -name go.sum \) -print)
+SOURCES := $(shell find . -path './.*' -prune -o \( -name '*.go' ! -name '*_test.go' -o -name go.mod -o -name go.sum \) -print)
 
 .PHONY: build run test check cross bench fuzz fmt clean help
 
