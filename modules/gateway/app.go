@@ -43,7 +43,8 @@ type App struct {
 	options *Options
 	logger  *zap.Logger
 
-	needed bool // set while provisioning; see Require
+	needed  bool   // set while provisioning; see Require
+	unguard func() // see guardCaddyAdmin
 
 	mu     sync.Mutex
 	node   *node.Node // protected by mu; nil until the first door asks for it
@@ -67,6 +68,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("store: %w", err)
 	}
 	a.store = mod.(store.Module)
+	a.unguard = guardCaddyAdmin(ctx)
 
 	if a.options, err = a.Settings.parse(a.logger); err != nil {
 		return err
@@ -107,6 +109,9 @@ func (a *App) Cleanup() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.closed = true
+	if a.unguard != nil {
+		a.unguard() // a second call does nothing
+	}
 	if a.node == nil {
 		return nil
 	}

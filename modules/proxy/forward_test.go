@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -342,18 +341,6 @@ func TestForward_privateListenersAreOutOfReach(t *testing.T) {
 		if lines := g.logged("upstream gave no response"); !tt.allowed && (len(lines) != 1 || lines[0].ContextMap()["service_id"] == nil) {
 			t.Errorf("log says %v, want one line that names the service", lines)
 		}
-	}
-}
-
-func TestForward_caddysAdminEndpointIsOutOfReach(t *testing.T) {
-	start(t, gateway.Settings{}) // holds the wire, which marks it
-	for _, address := range []string{"127.0.0.1:2019", "[::1]:2019"} {
-		if err := guard("tcp", address, nil); !errors.Is(err, errPrivate) {
-			t.Errorf("%s: got %v", address, err)
-		}
-	}
-	if err := guard("tcp", "127.0.0.1:2020", nil); err != nil {
-		t.Errorf("another port: got %v", err)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"syscall"
 	"time"
 
@@ -45,7 +44,6 @@ type wire struct {
 	http1, http2, clearHTTP2 *http.Transport
 	balancers                balancer.States
 	stop                     chan struct{}
-	unguard                  func()
 }
 
 var wires = caddy.NewUsagePool()
@@ -78,7 +76,6 @@ func newWire() *wire {
 		http2:      transport(func(p *http.Protocols) { p.SetHTTP2(true) }),
 		clearHTTP2: transport(func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }),
 		stop:       make(chan struct{}),
-		unguard:    guardCaddyAdmin(),
 	}
 	go w.sweep()
 	return w
@@ -102,7 +99,6 @@ func (w *wire) sweep() {
 // the last engine is closed.
 func (w *wire) Destruct() error {
 	close(w.stop)
-	w.unguard()
 	for _, t := range []*http.Transport{w.http1, w.http2, w.clearHTTP2} {
 		t.CloseIdleConnections()
 	}
@@ -253,30 +249,6 @@ func guard(_, address string, _ syscall.RawConn) error {
 		return errPrivate
 	}
 	return nil
-}
-
-// guardCaddyAdmin marks Caddy's admin endpoint as private, where it listens
-// unless the configuration says otherwise, until the function that it returns
-// is called.
-func guardCaddyAdmin() (undo func()) {
-	var undos []func()
-	a, err := caddy.ParseNetworkAddressWithDefaults(caddy.DefaultAdminListen, "tcp", 2019)
-	if err == nil && strings.HasPrefix(a.Network, "tcp") {
-		ips := []netip.Addr{netip.IPv6Unspecified()}
-		if ip, err := netip.ParseAddr(a.Host); err == nil {
-			ips = []netip.Addr{ip}
-		} else if a.Host == "localhost" {
-			ips = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
-		}
-		for _, ip := range ips {
-			undos = append(undos, listen.MarkPrivate(netip.AddrPortFrom(ip, uint16(a.StartPort))))
-		}
-	}
-	return func() {
-		for _, undo := range undos {
-			undo()
-		}
-	}
 }
 
 // Interface guards
