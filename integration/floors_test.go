@@ -67,7 +67,7 @@ var house = []room{
 	{path: "modules/snapshot", floor: 6, uses: []string{uuid}},
 	{path: "modules/node", floor: 6, beside: []string{"modules/snapshot"}, uses: []string{caddyCore, uuid, zap}},
 
-	{path: "modules/gateway", floor: 7, uses: []string{caddyCore, zap, "github.com/gaissmai/bart"}},
+	{path: "modules/gateway", floor: 7, uses: []string{caddyCore, zap, "github.com/gaissmai/bart", "golang.org/x/net"}},
 
 	{path: "modules/proxy", floor: 8, uses: []string{caddyCore, caddyfileWords, caddyHTTP, zap}},
 	{path: "admin", floor: 8, uses: []string{caddyCore, uuid, zap, "github.com/prometheus/client_golang"}, never: []string{"modules/router", "modules/snapshot"}},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gaissmai/bart"
 	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
 )
 
 // Settings are the node's options, with Kong's names and defaults
@@ -149,8 +150,11 @@ func (s *Settings) parse(logger *zap.Logger) (*Options, error) {
 		ProxySSLVerify:     s.ProxySSLVerify,
 		AllowAdminUpstream: s.AllowAdminUpstream,
 	}
-	if s.RealIPHeader != "" {
-		o.RealIPHeader = s.RealIPHeader
+	if name := s.RealIPHeader; name != "" {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return nil, fmt.Errorf("real_ip_header: %q is not the name of a header; expected X-Real-IP, X-Forwarded-For, another name, or proxy_protocol", name)
+		}
+		o.RealIPHeader = name
 	}
 	if f := s.RouterFlavor; f != "" && f != "traditional_compatible" {
 		return nil, fmt.Errorf("router_flavor: %q is not supported; expected traditional_compatible", f)

@@ -87,6 +87,7 @@ func TestSettings_errorsNameTheOption(t *testing.T) {
 		{Settings{Headers: []string{"X-Other"}}, "headers: invalid entry 'X-Other'"},
 		{Settings{HeadersUpstream: []string{"server_tokens"}}, "headers_upstream: expected X-Kong-Request-Id or off"},
 		{Settings{HeadersUpstream: []string{"X-Other"}}, "headers_upstream: expected X-Kong-Request-Id or off"},
+		{Settings{RealIPHeader: "X Real"}, `real_ip_header: "X Real" is not the name of a header`},
 		{Settings{RouterFlavor: "expressions"}, `router_flavor: "expressions" is not supported`},
 		{Settings{ErrorDefaultType: "text/rtf"}, `error_default_type: unknown type "text/rtf"`},
 	} {

@@ -204,9 +204,10 @@ func (x *exchange) dnsFailure(err error, dns *net.DNSError) failure {
 
 // mayRetry applies nginx's rule (proxy_next_upstream error timeout): what a
 // server may have begun to act on is sent again only if doing it twice does no
-// harm, and only what is still at hand can be sent.
+// harm, and only what is still at hand can be sent. An answer that is none, once
+// it has begun, is not asked for again.
 func (x *exchange) mayRetry(t *try, f failure) bool {
-	if f.final {
+	if f.final || t.begun.Load() {
 		return false
 	}
 	if !t.sent.Load() {

@@ -98,7 +98,7 @@ func TestForward_retries(t *testing.T) {
 		{"hung up on PUT without buffering", hangUp, "PUT", "hello", 5, schema.Object{"request_buffering": false}, 502},
 		{"hung up on POST", hangUp, "POST", "hello", 5, nil, 502},
 		{"hung up on PATCH", hangUp, "PATCH", "hello", 5, nil, 502},
-		{"rubbish on GET", func(c net.Conn) { hangUp(c); _, _ = io.WriteString(c, "rubbish\r\n\r\n") }, "GET", "", 5, nil, 200},
+		{"rubbish on GET", func(c net.Conn) { hangUp(c); _, _ = io.WriteString(c, "rubbish\r\n\r\n") }, "GET", "", 5, nil, 502},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := start(t, gateway.Settings{})

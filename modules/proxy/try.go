@@ -27,6 +27,7 @@ type try struct {
 	target  string // for the log
 	streams bool   // the client's body, on a goroutine of the transport
 	sent    atomic.Bool
+	begun   atomic.Bool           // the upstream began to answer, whatever it is
 	bodyErr atomic.Pointer[error] // what reading the client's body failed with
 
 	mu       sync.Mutex
@@ -49,9 +50,10 @@ func (x *exchange) newTry(d dial, scheme, host, path string) (*try, *http.Reques
 	ctx, cancel := context.WithCancelCause(x.r.Context())
 	t.cancel = cancel
 	t.Context = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:        t.gotConn,
-		WroteRequest:   t.wroteRequest,
-		Got1xxResponse: t.got1xx,
+		GotConn:              t.gotConn,
+		WroteRequest:         t.wroteRequest,
+		GotFirstResponseByte: func() { t.begun.Store(true) },
+		Got1xxResponse:       t.got1xx,
 	})
 	s := x.match.Service
 	t.watch.arm(t.abort, [steps]time.Duration{
