@@ -68,7 +68,7 @@ func (p Problem) Unwrap() error { return p.Reason }
 // path of a file.
 var (
 	// ErrLocked: another process has the store open.
-	ErrLocked = errors.New("the store is in use by another process")
+	ErrLocked = errors.New("open in another process")
 
 	// ErrNewer: the store was written by a later version of the gateway.
 	ErrNewer = errors.New("the store was written by a newer version of the gateway")

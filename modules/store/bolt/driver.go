@@ -81,7 +81,7 @@ func Open(ctx context.Context, path string, logger *zap.Logger) (*Driver, error)
 	})
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("%s is open in another process: %w", path, store.ErrLocked)
+		return nil, fmt.Errorf("%s is %w", path, store.ErrLocked)
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
 		return nil, fmt.Errorf("%s: %w (%v)", path, store.ErrForeign, err)
 	case err != nil:
