@@ -84,11 +84,7 @@ func (c *call) replace(doc *declarative.Document) ([]declarative.Row, error) {
 	if errs != nil {
 		return nil, errs
 	}
-	hash := doc.Hash()
-	if hash == "" {
-		hash = declarative.HashRows(rows)
-	}
-	return rows, c.world.Load(c.r.Context(), hash, func(tx *store.Tx) error {
+	return rows, c.world.Load(c.r.Context(), doc.HashOf(rows), func(tx *store.Tx) error {
 		_, err := declarative.Replace(tx, rows, nil)
 		return err
 	})

@@ -126,7 +126,9 @@ func (c *call) load(text []byte, progress func(stage string, done, total int)) (
 	case result.DryRun:
 		do = c.world.Try
 	case result.Replaced:
-		do = func(ctx context.Context, fn func(*store.Tx) error) error { return c.world.Load(ctx, doc.Hash(), fn) }
+		do = func(ctx context.Context, fn func(*store.Tx) error) error {
+			return c.world.Load(ctx, doc.HashOf(rows), fn)
+		}
 	}
 	if err := do(c.r.Context(), write); err != nil {
 		return result, err

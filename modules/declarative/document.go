@@ -62,9 +62,8 @@ func FromObject(o map[string]any) *Document {
 	return &Document{root: n.value.(members)}
 }
 
-// Hash answers the MD5 sum of the text, in hexadecimal: what Kong calls the
-// configuration hash. It is empty for a document that was made of an object;
-// see HashRows.
+// Hash answers the MD5 sum of the text, in hexadecimal. It is empty for a
+// document that was made of an object. What a node has loaded has HashOf.
 func (d *Document) Hash() string { return d.hash }
 
 // read tries JSON if the text looks like it, then YAML, of which most JSON is

@@ -5,11 +5,15 @@ import (
 	"encoding/hex"
 )
 
-// HashRows answers the configuration hash of a document that has no text: the
-// MD5 sum of its rows, in hexadecimal. Without rows it is EmptyHash.
-func HashRows(rows []Row) string {
+// HashOf answers the configuration hash of a document that was resolved into
+// these rows: the MD5 sum of its text, or of the rows if it has none, in
+// hexadecimal. Without rows it is EmptyHash, whatever the text says.
+func (d *Document) HashOf(rows []Row) string {
 	if len(rows) == 0 {
 		return EmptyHash
+	}
+	if d.hash != "" {
+		return d.hash
 	}
 	sum := md5.New()
 	for _, row := range rows {

@@ -120,12 +120,15 @@ func TestDocument_hash(t *testing.T) {
 	doc := parse(t, "_format_version: '3.0'\n")
 	expect(t, "of a text", doc.Hash(), "d77d2ce3e8823b105929691c9b13ae54")
 	expect(t, "of an object", FromObject(map[string]any{"_format_version": "3.0"}).Hash(), "")
-	expect(t, "of no rows", HashRows(nil), EmptyHash)
+	rows := resolve(t, "_format_version: '3.0'\nservices: [{host: a}]", start)
+	expect(t, "of what a text became", doc.HashOf(rows), doc.Hash())
+	expect(t, "of a text without entities", doc.HashOf(nil), EmptyHash)
+	expect(t, "of an object without entities", (&Document{}).HashOf(nil), EmptyHash)
 	a, b := "_format_version: '3.0'\nservices: [{host: a, id: 0b5a1c9e-6f0c-4f5b-8a52-4d4a53a4c3f1}]", "_format_version: '3.0'\nservices: [{host: b, id: 0b5a1c9e-6f0c-4f5b-8a52-4d4a53a4c3f1}]"
-	if x, y := HashRows(resolve(t, a, start)), HashRows(resolve(t, a, start)); x != y || len(x) != 32 {
+	if x, y := (&Document{}).HashOf(resolve(t, a, start)), (&Document{}).HashOf(resolve(t, a, start)); x != y || len(x) != 32 {
 		t.Errorf("the same rows have the hashes %s and %s", x, y)
 	}
-	if x, y := HashRows(resolve(t, a, start)), HashRows(resolve(t, b, start)); x == y {
+	if x, y := (&Document{}).HashOf(resolve(t, a, start)), (&Document{}).HashOf(resolve(t, b, start)); x == y {
 		t.Errorf("different rows have the same hash %s", x)
 	}
 }

@@ -13,14 +13,14 @@ import (
 // A Driver holds rows until it is closed. Commit keeps nothing beyond that:
 // after a restart the truth comes from where it came from before.
 type Driver struct {
-	hash string // set once
+	hash string // set when it is opened
 
 	mu     sync.Mutex
 	tables map[string]map[store.ID]*store.Row // protected by mu; nil when closed
 }
 
 // Hash is the MD5 sum, in hexadecimal, of the text that the driver was opened
-// with; 32 zeros if there was none.
+// with; 32 zeros if no entity was in it.
 func (d *Driver) Hash() string { return d.hash }
 
 // Load yields the rows, table by table, in the order of their identifiers.

@@ -84,6 +84,23 @@ func TestOpen_holdsWhatItWasGiven(t *testing.T) {
 	}
 }
 
+func TestDriver_hash(t *testing.T) {
+	for name, s := range map[string]*Store{
+		"nothing":          {},
+		"no entities":      {File: kongFile(t, "# to be filled\n_format_version: '3.0'\nservices: []\n")},
+		"none in a config": {Config: json.RawMessage(`{"_format_version": "3.0"}`)},
+	} {
+		driver, err := provision(t, s).Open(t.Context(), catalog(), zaptest.NewLogger(t))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := driver.(*Driver).Hash(); got != declarative.EmptyHash {
+			t.Errorf("%s: hash %s, want %s", name, got, declarative.EmptyHash)
+		}
+		driver.Close()
+	}
+}
+
 func TestIdentity_isTheContent(t *testing.T) {
 	a, b, c := kongFile(t, yaml), kongFile(t, yaml), kongFile(t, yaml+"# changed\n")
 	identity := func(s *Store) string { return provision(t, s).Identity() }

@@ -94,7 +94,7 @@ func (s *Store) text() ([]byte, error) {
 	return text, nil
 }
 
-// hash is what Kong calls the configuration hash.
+// hash tells one content from another.
 func hash(text []byte) string {
 	if text == nil {
 		return declarative.EmptyHash
@@ -128,33 +128,33 @@ func (s *Store) Open(_ context.Context, c *entity.Catalog, _ *zap.Logger) (store
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{hash: hash(text), tables: make(map[string]map[store.ID]*store.Row)}
+	d := &Driver{hash: declarative.EmptyHash, tables: make(map[string]map[store.ID]*store.Row)}
 	if text == nil {
 		return d, nil
 	}
-	changes, err := resolve(text, c)
-	if err != nil {
+	if err := d.read(text, c); err != nil {
 		return nil, s.explain(err)
 	}
-	d.apply(changes)
 	return d, nil
 }
 
-// resolve makes rows of a text, as POST /config does.
-func resolve(text []byte, c *entity.Catalog) ([]store.Change, error) {
+// read makes rows of a text, as POST /config does.
+func (d *Driver) read(text []byte, c *entity.Catalog) error {
 	doc, err := declarative.Parse(text)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	rows, errs := doc.Resolve(c, declarative.Options{})
 	if errs != nil {
-		return nil, errs
+		return errs
 	}
 	tx := store.Begin(store.NewImage(c), store.Options{})
 	if _, err := declarative.Replace(tx, rows, nil); err != nil {
-		return nil, err
+		return err
 	}
-	return tx.Changes(), nil
+	d.hash = doc.HashOf(rows)
+	d.apply(tx.Changes())
+	return nil
 }
 
 // Interface guards
