@@ -63,7 +63,7 @@ func TestErrors_body(t *testing.T) {
 				`{"type":"field","field":"host","message":"required field missing","line":2},` +
 				`{"type":"field","field":"retries","message":"value should be between 0 and 32767","line":2},` +
 				`{"type":"field","field":"tls_verify","message":"value must be null","line":3}]}]`,
-			rest: `null`,
+			rest: `{}`,
 		},
 		{
 			name: "nested, in deeper records and sets",
@@ -78,7 +78,7 @@ func TestErrors_body(t *testing.T) {
 				`{"entity_type":"target","entity_tags":["x","a,b"],"entity":{"tags":["x","a,b"],"target":"a b","upstream":{"id":"0b5a1c9e-6f0c-4f5b-8a52-4d4a53a4c3f1"}},"line":1,"errors":[` +
 				`{"type":"field","field":"tags.2","message":"invalid tag 'a,b': expected printable ascii (except ` + "`,` and `/`" + `) or valid utf-8 sequences","line":1},` +
 				`{"type":"field","field":"target","message":"Invalid target ('a b'); not a valid hostname or ip address","line":1}]}]`,
-			rest: `null`,
+			rest: `{}`,
 		},
 		{
 			name:   "references under the entity's key, duplicates at its position",
@@ -86,7 +86,7 @@ func TestErrors_body(t *testing.T) {
 			fields: `{"routes":{"2":"uniqueness violation: 'routes' entity with name set to 'r' already declared","r":["invalid reference 'service: x' (no such entry in 'services')"]}}`,
 			flat: `[{"entity_type":"route","entity_name":"r","entity":{"hosts":["a"],"name":"r","service":"x"},"line":1,"errors":[{"type":"field","field":"service","message":"invalid reference 'service: x' (no such entry in 'services')","line":1}]},` +
 				`{"entity_type":"route","entity_name":"r","entity":{"hosts":["a"],"name":"r"},"line":1,"errors":[{"type":"entity","message":"uniqueness violation: 'routes' entity with name set to 'r' already declared","line":1}]}]`,
-			rest: `null`,
+			rest: `{}`,
 		},
 		{
 			name:   "what belongs to no entity stays behind",
@@ -105,7 +105,7 @@ func TestErrors_body(t *testing.T) {
 			expect(t, "fields", encode(t, body.Fields), tt.fields)
 			flat := errs.Flatten()
 			expect(t, "flattened", encode(t, flat.Flattened), tt.flat)
-			expect(t, "fields left", encode(t, flat.Error.Fields), tt.rest)
+			expect(t, "fields left", encode(t, flat.Fields), tt.rest)
 		})
 	}
 }
@@ -122,6 +122,11 @@ func TestFlatErrors_JSON(t *testing.T) {
 	flat := wrong(t, `{"_format_version":"3.0","foo":1}`).Flatten()
 	expect(t, "body", encode(t, flat), `{"code":14,"name":"invalid declarative configuration",`+
 		`"message":"declarative config is invalid: {foo=\"unknown field\"}","fields":{"foo":"unknown field"},"flattened_errors":[]}`)
+
+	flat = wrong(t, `{"_format_version":"3.0","consumers":[{}]}`).Flatten()
+	flat.Flattened = nil
+	expect(t, "body with nothing left", encode(t, flat), `{"code":14,"name":"invalid declarative configuration",`+
+		`"message":"declarative config is invalid: {}","fields":{},"flattened_errors":null}`)
 }
 
 func TestErrors_sparseListsAreObjectsWhenTooLong(t *testing.T) {

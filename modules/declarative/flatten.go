@@ -7,6 +7,10 @@ import "github.com/portcullis-gateway/portcullis/modules/schema"
 // entity, and only the rest in Fields.
 type FlatErrors struct {
 	*schema.Error
+
+	// Fields is there even if nothing is left in it, unlike elsewhere.
+	Fields schema.Object `json:"fields"`
+
 	Flattened []FlatError `json:"flattened_errors"`
 }
 
@@ -63,6 +67,9 @@ func (e *Errors) Flatten() *FlatErrors {
 		flat.Error = e.Body()
 	} else {
 		flat.Error = schema.Declarative(tree(rest))
+	}
+	if flat.Fields = flat.Error.Fields; flat.Fields == nil {
+		flat.Fields = schema.Object{}
 	}
 	return flat
 }
