@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -31,11 +30,7 @@ func allTags(c *call) (*answer, error) {
 		more = "&size=" + escape(size)
 	}
 	im := c.world.View().Image
-	return c.listTags("/tags", more, func(yield func(tagging) bool) {
-		im.Tags(func(table string, id store.ID, tag string) bool {
-			return yield(tagging{table, id.String(), tag})
-		})
-	})
+	return c.listTags("/tags", more, im.Tags)
 }
 
 // oneTag lists the rows that bear a tag.
@@ -45,16 +40,20 @@ func oneTag(c *call) (*answer, error) {
 		return nil, err
 	}
 	im := c.world.View().Image
-	return c.listTags("/tags/"+escape(tag), "", func(yield func(tagging) bool) {
+	return c.listTags("/tags/"+escape(tag), "", func(after store.Tagging, yield func(store.Tagging) bool) {
 		more := true
 		for _, t := range c.world.Catalog().Tables() {
-			im.AscendTag(t.Name, tag, store.ID{}, func(r *store.Row) bool {
-				more = yield(tagging{t.Name, r.ID.String(), tag})
+			if after.Table != "" && after.Table != t.Name {
+				continue
+			}
+			im.AscendTag(t.Name, tag, after.ID, func(r *store.Row) bool {
+				more = yield(store.Tagging{Table: t.Name, Tag: tag, ID: r.ID})
 				return more
 			})
 			if !more {
 				return
 			}
+			after = store.Tagging{}
 		}
 	})
 }
@@ -77,41 +76,44 @@ func tagTable(catalog *entity.Catalog) *schema.Table {
 }
 
 // listTags answers one page of taggings, which each yields in the order of
-// the tables, then of tags and identifiers. The offset is the last one of the
-// page before.
-func (c *call) listTags(next, more string, each func(func(tagging) bool)) (*answer, error) {
+// the tables, then of tags and identifiers, beginning behind one of them. The
+// offset is the last one of the page before.
+func (c *call) listTags(next, more string, each func(after store.Tagging, yield func(store.Tagging) bool)) (*answer, error) {
 	size, err := c.pageSize()
 	if err != nil {
 		return nil, err
 	}
-	var after *tagging
+	var after store.Tagging
 	if text, n := c.query.get("offset"); n > 0 {
-		raw, err := base64.RawStdEncoding.DecodeString(text)
-		if err != nil || json.Unmarshal(raw, &after) != nil || after == nil {
-			return nil, schema.InvalidOffset(text)
+		if after, err = c.tagOffset(text); err != nil {
+			return nil, err
 		}
 	}
-	position := make(map[string]int)
-	for i, t := range c.world.Catalog().Tables() {
-		position[t.Name] = i
-	}
-	compare := func(a, b tagging) int {
-		return cmp.Or(position[a.Entity]-position[b.Entity], cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.ID, b.ID))
-	}
 	p := taggings{Data: []tagging{}}
-	each(func(t tagging) bool {
-		switch {
-		case after != nil && compare(t, *after) <= 0:
-			return true
-		case len(p.Data) == size:
+	each(after, func(t store.Tagging) bool {
+		if len(p.Data) == size {
 			last, _ := json.Marshal(p.Data[size-1])
 			p.Offset = base64.RawStdEncoding.EncodeToString(last)
 			url := next + "?offset=" + escape(p.Offset) + more
 			p.Next = &url
 			return false
 		}
-		p.Data = append(p.Data, t)
+		p.Data = append(p.Data, tagging{t.Table, t.ID.String(), t.Tag})
 		return true
 	})
 	return reply(http.StatusOK, p)
+}
+
+// tagOffset reads what listTags wrote.
+func (c *call) tagOffset(text string) (store.Tagging, error) {
+	var t tagging
+	raw, err := base64.RawStdEncoding.DecodeString(text)
+	if err != nil || json.Unmarshal(raw, &t) != nil {
+		return store.Tagging{}, schema.InvalidOffset(text)
+	}
+	id, is := parseID(t.ID)
+	if !is || c.world.Catalog().Table(t.Entity) == nil {
+		return store.Tagging{}, schema.InvalidOffset(text)
+	}
+	return store.Tagging{Table: t.Entity, Tag: t.Tag, ID: id}, nil
 }

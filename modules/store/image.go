@@ -119,19 +119,31 @@ func (im *Image) ascend(table string, kind indexKind, field, text string, after 
 	}
 }
 
+// A Tagging is one tag of one row.
+type Tagging struct {
+	Table, Tag string
+	ID         ID
+}
+
 // Tags yields every tag of every row, table by table in the catalog's order,
-// sorted by tag and then by identifier.
-func (im *Image) Tags(yield func(table string, id ID, tag string) bool) {
+// sorted by tag and then by identifier, beginning behind after; the zero
+// Tagging is before all.
+func (im *Image) Tags(after Tagging, yield func(Tagging) bool) {
 	for i, s := range im.layout.shapes {
 		at := s.index(tags, "tags")
-		if at < 0 {
+		if at < 0 || after.Table != "" && after.Table != s.Name {
 			continue
 		}
 		more := true
-		im.tables[i].indexes[at].Scan(func(e entry) bool {
-			more = yield(s.Name, e.row.ID, e.text)
+		pivot := entry{after.Tag, &Row{ID: after.ID}}
+		im.tables[i].indexes[at].Ascend(pivot, func(e entry) bool {
+			if after.Table != "" && compareEntry(e, pivot) == 0 {
+				return true
+			}
+			more = yield(Tagging{s.Name, e.text, e.row.ID})
 			return more
 		})
+		after = Tagging{}
 		if !more {
 			return
 		}

@@ -112,20 +112,32 @@ func TestTags(t *testing.T) {
 	s.insert("services", object{"id": str(2), "host": "a", "tags": []any{"a", "ü \"q\" \\"}})
 	s.insert("consumers", object{"id": str(3), "username": "c", "tags": []any{"a"}})
 	im := s.tx.Image()
-	list := func(max int) []string {
-		got := []string{}
-		im.Tags(func(table string, id store.ID, tag string) bool {
-			got = append(got, fmt.Sprintf("%s %c %s", table, '0'+id[15], tag))
+	list := func(after store.Tagging, max int) []store.Tagging {
+		var got []store.Tagging
+		im.Tags(after, func(t store.Tagging) bool {
+			got = append(got, t)
 			return len(got) < max
 		})
-		return slices.Sorted(slices.Values(got))
+		return got
 	}
-	want := []string{"consumers 3 a", "services 1 a", "services 1 b", "services 2 a", `services 2 ü "q" \`}
-	if got := list(99); !cmp.Equal(want, got) {
+	want := []store.Tagging{
+		{Table: "services", Tag: "a", ID: num(1)}, {Table: "services", Tag: "a", ID: num(2)}, {Table: "services", Tag: "b", ID: num(1)},
+		{Table: "services", Tag: `ü "q" \`, ID: num(2)}, {Table: "consumers", Tag: "a", ID: num(3)},
+	}
+	if got := list(store.Tagging{}, 99); !cmp.Equal(want, got) {
 		t.Errorf("(-want +got):\n%s", cmp.Diff(want, got))
 	}
-	if got := list(2); len(got) != 2 {
-		t.Errorf("went on after it was told to stop: %q", got)
+	for i, after := range want {
+		if got := list(after, 99); !slices.Equal(want[i+1:], got) {
+			t.Errorf("behind %v: %v, want %v", after, got, want[i+1:])
+		}
+	}
+	gone := store.Tagging{Table: "services", Tag: "a", ID: store.ID{0: 0xaa, 6: 0x40, 8: 0x80, 14: 1}}
+	if got := list(gone, 99); !slices.Equal(want[2:], got) {
+		t.Errorf("behind one that is gone: %v", got)
+	}
+	if got := list(store.Tagging{}, 2); len(got) != 2 {
+		t.Errorf("went on after it was told to stop: %v", got)
 	}
 }
 
@@ -336,9 +348,9 @@ func compareIndexes(t *rapid.T, im *store.Image) {
 		}
 	}
 	all := make(map[place][]store.ID)
-	im.Tags(func(table string, id store.ID, tag string) bool {
-		p := place{table, "tags", tag}
-		all[p] = append(all[p], id)
+	im.Tags(store.Tagging{}, func(tagging store.Tagging) bool {
+		p := place{tagging.Table, "tags", tagging.Tag}
+		all[p] = append(all[p], tagging.ID)
 		return true
 	})
 	if !cmp.Equal(tagged, all) {
