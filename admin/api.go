@@ -36,7 +36,6 @@ type API struct {
 	readTimeout  time.Duration // for a part of a large body
 	writeTimeout time.Duration // for a part of an answer
 
-	traffic traffic
 	loading atomic.Bool // a whole configuration is being loaded
 }
 
@@ -104,9 +103,6 @@ func statusOf(e *schema.Error) int {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := a.call(w, r)
 	start := time.Now()
-	a.traffic.total.Add(1)
-	a.traffic.active.Add(1)
-	defer a.traffic.active.Add(-1)
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {

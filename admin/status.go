@@ -7,31 +7,26 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"github.com/portcullis-gateway/portcullis/modules/node"
+	"github.com/portcullis-gateway/portcullis/modules/serve"
 )
 
 // maxProblems bounds how many rows /status names.
 const maxProblems = 100
 
-// traffic counts requests.
-type traffic struct {
-	total  atomic.Int64
-	active atomic.Int64
-}
-
-// stats are the counts in nginx's terms, as Kong shows them. They are about
-// the requests to this API; connections as such are not counted.
-func (t *traffic) stats() map[string]int64 {
+// traffic answers the counts of all listeners of this process, as Kong shows
+// them (nginx's stub_status).
+func traffic() map[string]int64 {
+	t := serve.Counts()
 	return map[string]int64{
-		"connections_active":   t.active.Load(),
-		"connections_reading":  0,
-		"connections_writing":  t.active.Load(),
-		"connections_waiting":  0,
-		"connections_accepted": 0,
-		"connections_handled":  0,
-		"total_requests":       t.total.Load(),
+		"connections_active":   t.Active,
+		"connections_reading":  t.Reading,
+		"connections_writing":  t.Writing,
+		"connections_waiting":  t.Waiting,
+		"connections_accepted": t.Accepted,
+		"connections_handled":  t.Accepted,
+		"total_requests":       t.Requests,
 	}
 }
 
@@ -47,7 +42,7 @@ func getStatus(c *call) (*answer, error) {
 			"lua_shared_dicts": map[string]any{},
 			"workers_lua_vms":  []any{map[string]any{"http_allocated_gc": format(heapBytes()), "pid": os.Getpid()}},
 		},
-		"server":   c.traffic.stats(),
+		"server":   traffic(),
 		"problems": append([]node.Problem{}, c.world.Problems(maxProblems)...),
 	}
 	if c.world.ReadOnly() {

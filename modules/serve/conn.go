@@ -20,6 +20,7 @@ type Conn struct {
 	header    *proxyproto.Conn // nil without `proxy_protocol`
 	untrusted bool             // whether what header says is not believed
 
+	phase atomic.Int32          // a phase
 	fresh atomic.Bool           // no request has reached a handler yet
 	last  atomic.Pointer[Lease] // the generation that served the last request
 }
@@ -64,6 +65,7 @@ func (c *Conn) Proxied() (source, destination netip.AddrPort, ok bool) {
 // Close closes the connection, and ends its hold on the generation it was
 // upgraded by.
 func (c *Conn) Close() error {
+	c.enter(gone)
 	c.settled() // a listener wrapper may turn it away before net/http sees it
 	c.server.closed(c)
 	return c.TCPConn.Close()
@@ -71,6 +73,7 @@ func (c *Conn) Close() error {
 
 // serving notes that a request has reached a handler.
 func (c *Conn) serving(l *Lease) {
+	c.enter(writing)
 	c.last.Store(l)
 	c.settled()
 }
@@ -119,6 +122,7 @@ func (a acceptor) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &Conn{TCPConn: tcp, server: a.server}
+	c.begin()
 	c.fresh.Store(true)
 	a.server.fresh.add(1)
 	if !c.Bind().ProxyProtocol {

@@ -185,6 +185,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // the connection is closed already
 	}
 	defer l.release()
+	requests.Add(1)
 	if c := ConnFrom(r.Context()); c != nil {
 		c.serving(l)
 	}
@@ -209,13 +210,17 @@ func connContext(ctx context.Context, nc net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, connOf(nc))
 }
 
-// connState follows the connections that net/http lets go of.
+// connState follows what net/http does with a connection.
 func (s *server) connState(nc net.Conn, state http.ConnState) {
 	c := connOf(nc)
 	if c == nil {
 		return
 	}
 	switch state {
+	case http.StateActive:
+		c.enter(reading)
+	case http.StateIdle:
+		c.enter(waiting)
 	case http.StateClosed:
 		c.settled()
 	case http.StateHijacked:
