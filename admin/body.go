@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
@@ -168,6 +169,9 @@ func decodeJSON(text []byte) (schema.Object, error) {
 }
 
 func decodeNumber(text []byte, v any) error {
+	if !utf8.Valid(text) {
+		return errJSON // the decoder would put other characters in place of the bad ones
+	}
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
 	if err := dec.Decode(v); err != nil {

@@ -139,3 +139,12 @@ func TestParseArguments_tooMany(t *testing.T) {
 		t.Errorf("%d arguments: %v", maxArguments+1, err)
 	}
 }
+
+func TestDecodeJSON_wantsUTF8(t *testing.T) {
+	if _, err := decodeJSON([]byte(`{"name":"` + "caf\xe9" + `"}`)); err != errJSON {
+		t.Errorf("Latin-1: error %v, want %v", err, errJSON)
+	}
+	if o, err := decodeJSON([]byte(`{"name":"café"}`)); err != nil || o["name"] != "café" {
+		t.Errorf("UTF-8: %v, error %v", o, err)
+	}
+}
