@@ -160,6 +160,9 @@ func printExplanation(w io.Writer, req *explainRequest, e *router.Explanation) {
 		} else {
 			line("service", "none")
 		}
+		if wants, all := protocols(req, m.Protocols); !all {
+			line("protocols", "%s", wants)
+		}
 		if m.Prefix != "" {
 			line("prefix", "%s", m.Prefix)
 		}
@@ -185,6 +188,17 @@ func printExplanation(w io.Writer, req *explainRequest, e *router.Explanation) {
 			}
 		}
 	}
+}
+
+// protocols tells what a route wants, and what comes of a request that it does
+// not want; all is true if any HTTP request will do.
+func protocols(req *explainRequest, wants []string) (text string, all bool) {
+	text = strings.Join(wants, ", ")
+	plain, secure := slices.Contains(wants, "http"), slices.Contains(wants, "https")
+	if secure && !plain && !strings.HasPrefix(strings.ToLower(req.URL), "https:") {
+		text += ": over http, the answer is 426 or a redirect"
+	}
+	return text, len(wants) == 0 || plain && secure
 }
 
 // name is what people call a route.

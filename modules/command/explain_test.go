@@ -11,7 +11,7 @@ import (
 const explanation = `{
 	"matched": {
 		"route": {"id": "0b5a1c9e-6f0c-4f5b-8a52-4d4a53a4c3f1", "name": "orders", "service": {"id": "6d0f3c4e-2d6a-4f57-9e0a-1c2b3d4e5f60"}},
-		"priority": 2305843009213693959, "rank": "1 attribute, prefix of 7 bytes", "prefix": "/orders", "captures": {"1": "7", "id": "7"}
+		"priority": 2305843009213693959, "rank": "1 attribute, prefix of 7 bytes", "protocols": ["https"], "prefix": "/orders", "captures": {"1": "7", "id": "7"}
 	},
 	"near_misses": [
 		{"route": {"id": "11111111-6f0c-4f5b-8a52-4d4a53a4c3f1", "name": "writes"}, "priority": 1, "rank": "2 attributes",
@@ -30,6 +30,7 @@ func TestExplain_forPeople(t *testing.T) {
   takes the route "orders"
     id               0b5a1c9e-6f0c-4f5b-8a52-4d4a53a4c3f1
     service          6d0f3c4e-2d6a-4f57-9e0a-1c2b3d4e5f60
+    protocols        https: over http, the answer is 426 or a redirect
     prefix           /orders
     capture 1        7
     capture id       7
@@ -47,6 +48,27 @@ Other routes, the closest first:
   the route "twin"
     id               it fits too and ranks the same, but its id is smaller: 33333333-6f0c-4f5b-8a52-4d4a53a4c3f1
 `, "")
+}
+
+// TestProtocols: what a route wants is only told to those whom it concerns.
+func TestProtocols(t *testing.T) {
+	for _, tt := range []struct {
+		url, wants, want string
+	}{
+		{"/", "", ""},
+		{"http://a/", "http https", ""},
+		{"https://a/", "https http", ""},
+		{"https://a/", "http", "http"},
+		{"http://a/", "grpc grpcs", "grpc, grpcs"},
+		{"HTTPS://a/", "https", "https"},
+		{"http://a/", "https", "https: over http, the answer is 426 or a redirect"},
+		{"/", "https", "https: over http, the answer is 426 or a redirect"},
+	} {
+		text, all := protocols(&explainRequest{URL: tt.url}, strings.Fields(tt.wants))
+		if all != (tt.want == "") || !all && text != tt.want {
+			t.Errorf("%s for a route that wants %s: %q, %v; want %q", tt.url, tt.wants, text, all, tt.want)
+		}
+	}
 }
 
 func TestExplain_forPrograms(t *testing.T) {

@@ -42,6 +42,10 @@ type Ranked struct {
 type Winner struct {
 	Ranked
 
+	// Protocols are those that the route wants. A request over another one
+	// takes it all the same, and gets an error or a redirect.
+	Protocols []string `json:"protocols,omitempty"`
+
 	// Prefix is the part of the path that strip_path would remove.
 	Prefix string `json:"prefix,omitempty"`
 
@@ -98,7 +102,7 @@ func ranked[V any](r *rule[V]) (k Ranked) {
 
 func newWinner[V any](r *rule[V], req *Request) *Winner {
 	found := r.found(req.Path)
-	w := &Winner{Ranked: ranked(r), Prefix: found.Prefix}
+	w := &Winner{Ranked: ranked(r), Protocols: r.route.Protocols, Prefix: found.Prefix}
 	names := found.Captures.Names()
 	for i := 1; i < len(names); i++ {
 		text, ok := found.Captures.Group(i)
