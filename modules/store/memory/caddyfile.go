@@ -2,7 +2,9 @@ package memory
 
 import (
 	"encoding/json"
+	"os"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/portcullis-gateway/portcullis/modules/entity"
@@ -52,6 +54,10 @@ func (s *Store) unmarshal(d *caddyfile.Dispenser, c *entity.Catalog) error {
 		s.File = d.Val()
 		if s.File == "" {
 			return d.Err("the path of the declarative file is empty")
+		}
+		// Whether it can be read is for the process to tell that will do it.
+		if text, err := os.ReadFile(caddy.NewReplacer().ReplaceAll(s.File, "")); err == nil {
+			s.FileHash = hash(text)
 		}
 	}
 	if d.NextArg() {

@@ -3,6 +3,8 @@ package memory
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -192,6 +194,29 @@ func plain(t *testing.T, text string) any {
 		t.Fatalf("%v in %s", err, text)
 	}
 	return v
+}
+
+// TestCaddyfile_fileHash: Caddy must see a change of the file as a change of
+// the configuration.
+func TestCaddyfile_fileHash(t *testing.T) {
+	t.Setenv("KONG_DIR", filepath.Dir(kongFile(t, yaml)))
+	read := func() (s Store) {
+		t.Helper()
+		if err := s.UnmarshalCaddyfile(caddyfile.NewTestDispenser("memory {env.KONG_DIR}/kong.yml")); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	first := read()
+	if first.FileHash == "" || first.File != "{env.KONG_DIR}/kong.yml" {
+		t.Errorf("file %q, hash %q", first.File, first.FileHash)
+	}
+	if err := os.WriteFile(filepath.Join(os.Getenv("KONG_DIR"), "kong.yml"), []byte(yaml+"# changed\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(); got.FileHash == first.FileHash {
+		t.Errorf("the file changed, its hash did not: %s", got.FileHash)
+	}
 }
 
 func TestCaddyfile_errors(t *testing.T) {

@@ -34,6 +34,12 @@ type Store struct {
 	// Default: none, the store is empty until a configuration is posted.
 	File string `json:"file,omitempty"`
 
+	// What the file held when this configuration was written, as an MD5 sum.
+	// Nothing compares the two: Caddy does not load a configuration that equals
+	// the one it runs, and this makes them differ when only the file changed.
+	// A Caddyfile's option sets it. Default: none.
+	FileHash string `json:"file_hash,omitempty"`
+
 	// The entities themselves, in the JSON form of the same format:
 	// `{"_format_version": "3.0", "services": [...]}`. It excludes `file`.
 	// Default: none.
