@@ -87,16 +87,39 @@ func (a *App) Start() error {
 
 // configuration is what `/` tells of the settings.
 func (a *App) configuration() map[string]any {
-	lines := make([]string, len(a.Listen))
-	for i, b := range a.Listen {
-		lines[i] = b.String()
-	}
-	settings := map[string]any{}
+	settings := map[string]any{"stream_listen": []string{"off"}, "stream_listeners": []any{}}
 	if text, err := json.Marshal(a.gateway.Settings); err == nil {
 		_ = json.Unmarshal(text, &settings)
 	}
-	settings["admin_listen"] = lines
+	for _, door := range []string{"proxy", "admin", "status"} {
+		lines, listeners := []string{"off"}, []any{}
+		for i, b := range bindsOf(a.ctx, "gateway_"+door) {
+			if i == 0 {
+				lines = nil
+			}
+			lines = append(lines, b.String())
+			listeners = append(listeners, listener(b))
+		}
+		settings[door+"_listen"], settings[door+"_listeners"] = lines, listeners
+	}
 	return settings
+}
+
+// listener is the form that Kong gives to a bind it has read
+// (kong/conf_loader/listeners.lua).
+func listener(b listen.Bind) map[string]any {
+	return map[string]any{
+		"listener":       b.String(),
+		"ip":             b.Address,
+		"port":           b.Port,
+		"ssl":            b.SSL,
+		"http2":          b.HTTP2,
+		"proxy_protocol": b.ProxyProtocol,
+		"deferred":       b.Deferred,
+		"bind":           b.Bind,
+		"reuseport":      b.ReusePort,
+		"backlog=%d+":    b.Backlog > 0,
+	}
 }
 
 // Stop closes the listeners. Requests that have begun may end; see

@@ -159,22 +159,31 @@ func (l *Listeners) validate(ctx caddy.Context, app string) error {
 	return nil
 }
 
+// doors are the apps that listen.
+var doors = []string{"gateway_proxy", "gateway_admin", "gateway_status"}
+
 // othersBinds are the addresses that the configuration's other apps listen on.
 func othersBinds(ctx caddy.Context, self string) []listen.Bind {
 	var binds []listen.Bind
-	for _, name := range []string{"gateway_proxy", "gateway_admin", "gateway_status"} {
-		if name == self {
-			continue
-		}
-		app, err := ctx.AppIfConfigured(name)
-		if err != nil {
-			continue // it is not there, or will be reported by itself
-		}
-		if door, is := app.(interface{ Binds() []listen.Bind }); is {
-			binds = append(binds, door.Binds()...)
+	for _, name := range doors {
+		if name != self {
+			binds = append(binds, bindsOf(ctx, name)...)
 		}
 	}
 	return binds
+}
+
+// bindsOf are the addresses that an app of the configuration listens on, none
+// if it is not there or does not listen.
+func bindsOf(ctx caddy.Context, app string) []listen.Bind {
+	a, err := ctx.AppIfConfigured(app)
+	if err != nil {
+		return nil // it is not there, or will be reported by itself
+	}
+	if door, is := a.(interface{ Binds() []listen.Bind }); is {
+		return door.Binds()
+	}
+	return nil
 }
 
 // open starts to serve the API on all listeners. If that fails, close gives

@@ -45,6 +45,23 @@ func TestCommand_validate(t *testing.T) {
 	}
 }
 
+// TestCommand_validateEntities finds what is wrong with entities that are part
+// of the configuration.
+func TestCommand_validateEntities(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, "{\n\tgateway {\n\t\tstore memory {$HOME}/kong.yml\n\t}\n}\n")
+	h.write("kong.yml", "_format_version: '3.0'\nservices:\n- name: a\n- name: b\n  host: h\n  port: many\n")
+	out, code := h.caddy("validate", "--config", "gateway.caddyfile")
+	if code == 0 {
+		t.Errorf("caddy validate accepts it\n%s", out)
+	}
+	for _, want := range []string{"line 3", "host: required field missing", "line 6", "port: expected an integer"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("caddy validate does not say %q\n%s", want, out)
+		}
+	}
+}
+
 // tree lists all files below dir.
 func tree(t *testing.T, dir string) string {
 	t.Helper()

@@ -84,6 +84,18 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// Validate judges the entities, if they are part of the configuration.
+func (a *App) Validate() error {
+	c, ok := a.store.(store.Checker)
+	if !ok {
+		return nil
+	}
+	if err := c.Check(Catalog()); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
+}
+
 // Require makes Start open the node. Doors that are no apps, and so are not
 // started, call it in Provision: a store that cannot be opened is then an error
 // of the configuration, not of the first request.
@@ -174,5 +186,6 @@ func From(ctx caddy.Context) (*App, error) {
 var (
 	_ caddy.App          = (*App)(nil)
 	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.Validator    = (*App)(nil)
 	_ caddy.CleanerUpper = (*App)(nil)
 )

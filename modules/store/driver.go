@@ -80,3 +80,11 @@ type Module interface {
 	// place named.
 	Open(ctx context.Context, c *entity.Catalog, logger *zap.Logger) (Driver, error)
 }
+
+// A Checker is a Module whose content is part of the configuration, so that it
+// can be judged before anything is opened, as by `caddy validate`.
+type Checker interface {
+	// Check reports what Open would refuse. It may be called after Provision,
+	// and keeps nothing.
+	Check(c *entity.Catalog) error
+}

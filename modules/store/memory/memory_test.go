@@ -2,6 +2,7 @@ package memory
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,7 +30,7 @@ func provision(t *testing.T, s *Store) *Store {
 	if err := s.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Validate(); err != nil {
+	if err := s.Check(catalog()); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -148,10 +149,10 @@ func TestErrors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			err := tt.store.Provision(caddy.Context{})
 			if err == nil {
-				err = tt.store.Validate()
-			}
-			if err == nil {
-				_, err = tt.store.Open(t.Context(), catalog(), zaptest.NewLogger(t))
+				err = tt.store.Check(catalog())
+				if _, opening := tt.store.Open(t.Context(), catalog(), zaptest.NewLogger(t)); fmt.Sprint(opening) != fmt.Sprint(err) {
+					t.Errorf("Open says %v, Check says %v", opening, err)
+				}
 			}
 			if err == nil {
 				t.Fatal("no error")

@@ -75,17 +75,10 @@ func (s *Store) Provision(caddy.Context) error {
 	return nil
 }
 
-// Validate reports a text that cannot be read. What it says is checked when
-// the store opens.
-func (s *Store) Validate() error {
-	text, err := s.text()
-	if err != nil || text == nil {
-		return err
-	}
-	if _, err := declarative.Parse(text); err != nil {
-		return s.explain(err)
-	}
-	return nil
+// Check judges the content as Open does, and keeps nothing of it.
+func (s *Store) Check(c *entity.Catalog) error {
+	_, err := s.load(c)
+	return err
 }
 
 // text is the content in Kong's declarative format, nil if there is none.
@@ -130,6 +123,14 @@ func (*Store) ReadOnly() bool { return true }
 // Open reads the content and makes rows of it. The error names everything that
 // is wrong with it, up to a limit, with the lines.
 func (s *Store) Open(_ context.Context, c *entity.Catalog, _ *zap.Logger) (store.Driver, error) {
+	d, err := s.load(c)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func (s *Store) load(c *entity.Catalog) (*Driver, error) {
 	text, err := s.text()
 	if err != nil {
 		return nil, err
@@ -167,6 +168,6 @@ func (d *Driver) read(text []byte, c *entity.Catalog) error {
 var (
 	_ caddy.Module      = (*Store)(nil)
 	_ caddy.Provisioner = (*Store)(nil)
-	_ caddy.Validator   = (*Store)(nil)
 	_ store.Module      = (*Store)(nil)
+	_ store.Checker     = (*Store)(nil)
 )
