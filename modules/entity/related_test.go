@@ -206,7 +206,7 @@ func TestPlugins_shareAProtocolWithTheirRoute(t *testing.T) {
 	if _, err := r.write("plugins", schema.Update, schema.Object{"protocols": []any{"http"}}, plugin); err == nil || err.Message != wrongRoute {
 		t.Errorf("got %v", err)
 	}
-	route = r.mustWrite(t, "routes", schema.Update, schema.Object{"protocols": []any{"udp"}}, route)
+	r.mustWrite(t, "routes", schema.Update, schema.Object{"protocols": []any{"udp"}}, route)
 	if _, err := r.write("plugins", schema.Update, schema.Object{"enabled": false}, plugin); err != nil {
 		t.Errorf("an update of something else was refused: %v", err)
 	}

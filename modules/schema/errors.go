@@ -138,17 +138,14 @@ func Unsupported(message string) *Error {
 	return &Error{Code: CodeUnsupported, Name: "operation unsupported", Message: message}
 }
 
-// ForeignUnresolved refuses a reference in field by the unique field key of
-// table, when no row has that value.
-func ForeignUnresolved(field, key, value, table string) *Error {
-	return foreignKeysUnresolved(Object{field: Object{key: unresolved(key, value, table)}})
-}
-
+// unresolved is the message about a reference by the unique field key of table
+// when no row has that value.
 func unresolved(key, value, table string) string {
 	return fmt.Sprintf("the foreign key cannot be resolved with '%s' for an existing '%s' entity",
 		lua(Object{key: value}, ""), table)
 }
 
+// foreignKeysUnresolved refuses references that lead nowhere.
 func foreignKeysUnresolved(fields Object) *Error {
 	text, n := summary(fields)
 	message := "foreign key unresolved (" + text + ")"

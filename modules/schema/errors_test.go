@@ -29,7 +29,7 @@ func TestErrors_haveKongsShape(t *testing.T) {
 		{InvalidUnique("name", "bad"), `{"code":10,"name":"invalid unique name","message":"bad"}`},
 		{InvalidOptions("tags", "invalid filter syntax"), `{"code":11,"name":"invalid options","message":"invalid option (tags: invalid filter syntax)","options":{"tags":"invalid filter syntax"}}`},
 		{Unsupported("no"), `{"code":12,"name":"operation unsupported","message":"no"}`},
-		{ForeignUnresolved("service", "name", "x", "services"), `{"code":13,"name":"foreign keys unresolved","message":"foreign key unresolved (service.name: the foreign key cannot be resolved with '{name=\"x\"}' for an existing 'services' entity)","fields":{"service":{"name":"the foreign key cannot be resolved with '{name=\"x\"}' for an existing 'services' entity"}}}`},
+		{foreignKeysUnresolved(Object{"service": Object{"name": unresolved("name", "x", "services")}}), `{"code":13,"name":"foreign keys unresolved","message":"foreign key unresolved (service.name: the foreign key cannot be resolved with '{name=\"x\"}' for an existing 'services' entity)","fields":{"service":{"name":"the foreign key cannot be resolved with '{name=\"x\"}' for an existing 'services' entity"}}}`},
 		{Declarative(Object{"routes": []any{Object{"paths": []any{nil, "bad"}}}}), `{"code":14,"name":"invalid declarative configuration","message":"declarative config is invalid: {routes={{paths={[2]=\"bad\"}}}}","fields":{"routes":[{"paths":[null,"bad"]}]}}`},
 		{ReferencedByOthers("x"), `{"code":19,"name":"referenced by others","message":"x"}`},
 	} {

@@ -53,12 +53,7 @@ func (s *Snapshot) edit(im *store.Image) *edit {
 }
 
 func (e *edit) change(c store.Change) {
-	k := rowKey{table: c.Table}
-	if c.After != nil {
-		k.id = c.After.ID
-	} else {
-		k.id = c.Before.ID
-	}
+	k := rowKey{c.Table, c.ID()}
 	e.changed[k] = true
 	delete(e.problems, k)
 

@@ -29,16 +29,13 @@ type Upstream struct {
 }
 
 func (e *edit) changeUpstream(c store.Change) {
-	id, before := uuid.Nil, ""
+	before := ""
 	if c.Before != nil {
-		id = c.Before.ID
 		if u, ok := view[entity.Upstream](e, "upstreams", c.Before); ok {
 			before = u.Name
 		}
-	} else {
-		id = c.After.ID
 	}
-	e.dirtyUpstreams[id] = before
+	e.dirtyUpstreams[c.ID()] = before
 }
 
 // touchUpstream marks an upstream for compiling that did not change itself.

@@ -47,8 +47,7 @@ type Driver interface {
 	// Commit does not compare Before with what is stored. It overwrites, and
 	// deleting a row that is not there is no error.
 	//
-	// Errors: ErrReadOnly if the store takes no changes, ErrClosed, or the
-	// database's own.
+	// Errors: ErrClosed, or the database's own.
 	Commit(ctx context.Context, changes []Change) error
 
 	// Close waits for a Load that is under way and gives back what Open took.

@@ -76,9 +76,6 @@ var (
 	// ErrForeign: what was found is not a store of the gateway.
 	ErrForeign = errors.New("not a store of the gateway")
 
-	// ErrReadOnly: the store takes no changes, since its truth is elsewhere.
-	ErrReadOnly = errors.New("the store is read-only")
-
 	// ErrClosed: the driver was used after Close.
 	ErrClosed = errors.New("the store is closed")
 )
