@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -406,5 +407,31 @@ func TestStatusApp(t *testing.T) {
 	}
 	if _, err := provision(t, "gateway_status", `{"listen":[{"address":"0.0.0.0","port":8100}]}`); err != nil {
 		t.Errorf("the Status API may be reachable: %v", err)
+	}
+}
+
+// A connection outlives a reload; what it may do is for the new configuration
+// to say.
+func TestApp_clientAuthCountsForOlderConnections(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := free.Addr().(*net.TCPAddr).Port
+	free.Close()
+	bind := fmt.Sprintf(`"listen":[{"address":"127.0.0.1","port":%d,"ssl":true,"http2":true}]`, port)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	writeFile(t, ca, pems()["ca_cert"])
+
+	url := "https://" + start(t, "gateway_admin", `{`+bind+`}`) + "/status"
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	if status, body, _ := do(t, client, "GET", url, ""); status != 200 {
+		t.Fatalf("before: %d %s", status, body)
+	}
+	start(t, "gateway_admin", `{`+bind+`,"client_auth":{"trusted_ca_certs":["`+ca+`"]}}`)
+	if status, body, _ := do(t, client, "GET", url, ""); status != 403 || !strings.Contains(body, "client_auth") {
+		t.Errorf("on the same connection, after client_auth was asked for: %d %s", status, body)
 	}
 }

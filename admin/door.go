@@ -213,7 +213,7 @@ func (l *Listeners) open(ctx caddy.Context, api *API, rebinding func(listen.Bind
 				access:    l.access,
 				api:       api,
 				rebinding: rebinding(b),
-				proven:    b.SSL && l.cas != nil,
+				clients:   l.clients(b),
 			},
 			TLS:         func(*tls.ClientHelloInfo) (*tls.Config, error) { return tlsConfig, nil },
 			Wrap:        l.wrap,
@@ -227,6 +227,15 @@ func (l *Listeners) open(ctx caddy.Context, api *API, rebinding func(listen.Bind
 	}
 	logger.Info("serving", zap.String("option", l.option), zap.Stringers("listeners", l.addrs()))
 	return nil
+}
+
+// clients are the authorities that a bind asks certificates of, nil if it asks
+// for none.
+func (l *Listeners) clients(b listen.Bind) *x509.CertPool {
+	if !b.SSL {
+		return nil
+	}
+	return l.cas
 }
 
 // addrs are the addresses of the open listeners.

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"crypto/x509"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,11 +18,13 @@ type guard struct {
 	// no credential.
 	rebinding bool
 
-	proven bool // every request has shown a client certificate
+	// clients are the authorities of the certificates that clients must show;
+	// nil: none need be shown.
+	clients *x509.CertPool
 }
 
-// ServeHTTP checks, from the cheapest to the dearest: the peer, that no web
-// page is behind the request, and the token.
+// ServeHTTP checks the peer, the client certificate, that no web page is behind
+// the request, and the token.
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if refused := g.check(w, r); refused != nil {
 		if log := g.api.logger.Check(zap.DebugLevel, "request refused"); log != nil {
@@ -40,7 +43,11 @@ func (g *guard) check(w http.ResponseWriter, r *http.Request) *refusal {
 	if !g.admits(peerOf(r)) {
 		return &refusal{http.StatusForbidden, "this address may not connect; see `allow`"}
 	}
-	if g.rebinding && !g.proven && len(g.tokens) == 0 && !g.knowsHost(r.Host, localOf(r)) {
+	if g.clients != nil && !g.proven(r) {
+		w.Header().Set("Connection", "close") // the next one can show its certificate
+		return &refusal{http.StatusForbidden, "a client certificate of a trusted authority is required; see `client_auth`"}
+	}
+	if g.rebinding && g.clients == nil && len(g.tokens) == 0 && !g.knowsHost(r.Host, localOf(r)) {
 		return &refusal{http.StatusForbidden, "the Host header names neither this listener nor localhost; see `hosts`"}
 	}
 	preflight, refused := g.checkOrigin(w, r)
@@ -58,6 +65,25 @@ func (g *guard) check(w http.ResponseWriter, r *http.Request) *refusal {
 		return &refusal{http.StatusUnauthorized, "the token is not valid"}
 	}
 	return nil
+}
+
+// proven reports whether the client has shown a certificate that is trusted
+// now. The handshake asked for one, but a connection may be older than the
+// configuration that serves it, and that may trust others.
+func (g *guard) proven(r *http.Request) bool {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return false
+	}
+	between := x509.NewCertPool()
+	for _, c := range r.TLS.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	_, err := r.TLS.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots:         g.clients,
+		Intermediates: between,
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	return err == nil
 }
 
 // checkOrigin refuses what pages of other sites make browsers send, except
