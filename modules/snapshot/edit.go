@@ -23,6 +23,7 @@ type edit struct {
 	upstreams *trie.Edit[*Upstream]
 	trusting  *trie.Edit[uuid.UUID]
 	certs     *certs.Edit
+	names     []*entity.SNI // to be set when all names that are given up are gone
 
 	dirtyServices  map[uuid.UUID]bool
 	dirtyUpstreams map[uuid.UUID]string // the name it had before, "" if none
@@ -99,13 +100,16 @@ func (e *edit) changeSNI(c store.Change) {
 	}
 	if c.After != nil {
 		if sni, ok := view[entity.SNI](e, "snis", c.After); ok {
-			e.certs.SetSNI(sni)
+			e.names = append(e.names, sni) // rows may have exchanged their names
 		}
 	}
 }
 
 // finish compiles what was touched, in the order of dependence.
 func (e *edit) finish() (*Snapshot, []Problem) {
+	for _, sni := range e.names {
+		e.certs.SetSNI(sni)
+	}
 	certs := e.certs.Set()
 	if e.authorities {
 		for _, id := range e.base.trusting.All() {

@@ -60,13 +60,22 @@ func forHTTP(protocols []string) bool {
 }
 
 // shareWords answers a slice with the same words that is shared by all callers
-// who have them: the words of protocols and methods are few, routes are many.
+// who have them: routes are many, the words of protocols and methods are few.
+// Lists with words of somebody's own are left alone.
 func shareWords(words []string) []string {
 	if len(words) == 0 {
 		return nil
+	}
+	for _, w := range words {
+		if !slices.Contains(commonWords, w) {
+			return words
+		}
 	}
 	shared, _ := wordLists.LoadOrStore(strings.Join(words, " "), words)
 	return shared.([]string)
 }
 
-var wordLists sync.Map // joined words to []string
+var (
+	commonWords = []string{"http", "https", "grpc", "grpcs", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+	wordLists   sync.Map // joined words to []string
+)

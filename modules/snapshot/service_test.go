@@ -114,3 +114,32 @@ func problems(s *snapshot.Snapshot) (n int) {
 	}
 	return n
 }
+
+func TestSNIs_mayExchangeTheirNames(t *testing.T) {
+	w := newWorld(t)
+	var ids []string
+	for _, name := range []string{"x.example", "y.example"} {
+		cert := w.insert("certificates", pair(t))
+		ids = append(ids, w.insert("snis", schema.Object{"name": name, "certificate": schema.Object{"id": cert}}))
+	}
+	digest := func(name string) [32]byte {
+		p, ok := w.snapshot.Certificates().Lookup(name)
+		if !ok {
+			t.Fatalf("%s has no certificate", name)
+		}
+		return p.Digest()
+	}
+	x, y := digest("x.example"), digest("y.example")
+	w.write(func(tx *store.Tx) error {
+		for i, name := range []string{"aside.example", "x.example", "y.example"} {
+			id := ids[[]int{0, 1, 0}[i]]
+			if _, err := tx.Update("snis", store.Key{ID: uuid.MustParse(id)}, schema.Object{"name": name}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if digest("x.example") != y || digest("y.example") != x {
+		t.Error("the names did not exchange their certificates")
+	}
+}
