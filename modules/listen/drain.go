@@ -111,6 +111,9 @@ func (o *openSockets) remove(s *Socket) error {
 // is no loss where the system cannot: those that drain accept, too.
 func (o *openSockets) steer(key groupKey, leaving *Socket) {
 	group := o.groups[key]
+	if len(group) == 0 {
+		return // closed already, such as by a server that could not accept
+	}
 	members := takers(len(group), func(i int) bool { return !group[i].draining() && group[i] != leaving }, leaving != nil)
 	raw, err := group[0].SyscallConn()
 	if err != nil {

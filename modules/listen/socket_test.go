@@ -341,3 +341,13 @@ func TestDrain_endsUnderSteadyLoad(t *testing.T) {
 		t.Errorf("draining took %v, want about %v", took, maxQuiets*lull)
 	}
 }
+
+func TestDrain_ofClosedSocketsDoesNothing(t *testing.T) {
+	sockets, _ := mustListen(t, "127.0.0.1:0 reuseport")
+	for _, s := range sockets {
+		s.Close()
+	}
+	if Drain(sockets...) {
+		t.Error("closed sockets have been replaced by nobody")
+	}
+}
