@@ -44,6 +44,8 @@ type View struct {
 	// that was loaded last; 32 zeros if there was none. It has a meaning only
 	// without a database.
 	Hash string
+
+	unread []Problem // rows that the store could not read
 }
 
 // Problem is a row that could not be compiled. Requests that need it are
@@ -63,7 +65,7 @@ func Open(cfg Config) (*Node, error) {
 
 	v := n.View()
 	logger := cfg.Logger.With(zap.String("store", cfg.Store.Identity()))
-	for _, p := range w.problems {
+	for _, p := range v.unread {
 		logger.Error("row could not be read", zap.String("table", p.Table), zap.String("id", p.ID), zap.String("reason", p.Reason))
 	}
 	for p := range v.Snapshot.Problems() {
@@ -124,8 +126,9 @@ func (n *Node) Explain(req *router.Request, max int) router.Explanation {
 // Problems lists the rows that the store could not read or that could not be
 // compiled, at most max.
 func (n *Node) Problems(max int) []Problem {
-	list := append([]Problem{}, n.world.problems[:min(max, len(n.world.problems))]...)
-	for p := range n.View().Snapshot.Problems() {
+	v := n.View()
+	list := append([]Problem{}, v.unread[:min(max, len(v.unread))]...)
+	for p := range v.Snapshot.Problems() {
 		if len(list) == max {
 			break
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/google/uuid"
+	"go.etcd.io/bbolt"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
@@ -349,5 +350,50 @@ func wantWarning(t *testing.T, logs *observer.ObservedLogs, field string) {
 	got := logs.TakeAll()
 	if len(got) != 1 || !strings.Contains(fmt.Sprint(got[0].ContextMap()["fields"]), field) {
 		t.Errorf("logged %v, want one warning that names %q", got, field)
+	}
+}
+
+func TestProblems_endWhenTheRowIsMended(t *testing.T) {
+	file := path(t)
+	n := start(t, file)
+	id := insert(t, n, "services", schema.Object{"name": "orders", "host": "a.internal"})
+	insert(t, n, "routes", schema.Object{"name": "r1", "paths": []any{"/"}})
+	stop(t, n)
+	damage(t, file, id)
+
+	n = startLogging(t, file, zap.NewNop())
+	defer stop(t, n)
+	if got := n.Problems(10); len(got) != 1 || got[0].ID != id {
+		t.Fatalf("problems are %v, want one about %s", got, id)
+	}
+	if r, _ := match(n, "/"); r != "r1" {
+		t.Error("the other rows are not served")
+	}
+	err := n.Write(context.Background(), func(tx *store.Tx) error {
+		_, _, err := tx.Upsert("services", store.Key{ID: uuid.MustParse(id)}, schema.Object{"name": "orders", "host": "a.internal"})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := n.Problems(10); len(got) != 0 {
+		t.Errorf("after it was written anew, problems are %v", got)
+	}
+}
+
+// damage overwrites a service's row in a file that nobody has open.
+func damage(t *testing.T, file, id string) {
+	t.Helper()
+	db, err := bbolt.Open(file, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	key := uuid.MustParse(id)
+	err = db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte("services")).Put(key[:], []byte("rubbish"))
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

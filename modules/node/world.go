@@ -25,14 +25,14 @@ const noHash = "00000000000000000000000000000000"
 
 // world is an open store, its image and the generations that read it.
 type world struct {
-	id       uuid.UUID
-	driver   store.Driver
-	catalog  *entity.Catalog
-	problems []Problem // rows that the store could not read
+	id      uuid.UUID
+	driver  store.Driver
+	catalog *entity.Catalog
 
 	writer chan struct{} // holds one token: whoever has it may touch what follows
 	image  *store.Image
 	hash   string
+	unread []Problem // rows that the store could not read; never written in place
 	nodes  []*Node
 }
 
@@ -72,7 +72,7 @@ func newWorld(cfg Config) (*world, error) {
 	}
 	w.image = image
 	for _, p := range problems {
-		w.problems = append(w.problems, Problem{Table: p.Table, ID: p.ID.String(), Reason: p.Reason.Error()})
+		w.unread = append(w.unread, Problem{Table: p.Table, ID: p.ID.String(), Reason: p.Reason.Error()})
 	}
 	if h, ok := driver.(interface{ Hash() string }); ok {
 		w.hash = h.Hash()
@@ -86,7 +86,7 @@ func (w *world) Destruct() error { return w.driver.Close() }
 func (w *world) join(n *Node) {
 	w.writer <- struct{}{}
 	defer func() { <-w.writer }()
-	n.publish(&View{Image: w.image, Snapshot: snapshot.New(w.image), Hash: w.hash}, nil)
+	n.publish(&View{Image: w.image, Snapshot: snapshot.New(w.image), Hash: w.hash, unread: w.unread}, nil)
 	w.nodes = append(w.nodes, n)
 }
 
@@ -138,10 +138,24 @@ func (w *world) write(ctx context.Context, p write) error {
 	if p.hash != "" {
 		w.hash = p.hash
 	}
+	w.unread = without(w.unread, changes)
 	for i, n := range w.nodes {
-		n.publish(&View{Image: image, Snapshot: next[i], Hash: w.hash}, changes)
+		n.publish(&View{Image: image, Snapshot: next[i], Hash: w.hash, unread: w.unread}, changes)
 	}
 	return nil
+}
+
+// without answers the problems that rows still have after the changes: whoever
+// wrote or deleted a row has mended it.
+func without(problems []Problem, changes []store.Change) []Problem {
+	if len(problems) == 0 {
+		return nil
+	}
+	mended := make(map[[2]string]bool, len(changes))
+	for _, c := range changes {
+		mended[[2]string{c.Table, c.ID().String()}] = true
+	}
+	return slices.DeleteFunc(slices.Clone(problems), func(p Problem) bool { return mended[[2]string{p.Table, p.ID}] })
 }
 
 // refusal turns rows that do not compile into what a client reads. Most such
