@@ -49,6 +49,7 @@ type App struct {
 	mu     sync.Mutex
 	node   *node.Node // protected by mu; nil until the first door asks for it
 	closed bool       // protected by mu
+	holds  int        // protected by mu; see Hold
 }
 
 // CaddyModule returns the Caddy module information.
@@ -115,8 +116,8 @@ func (a *App) Start() error {
 // Stop does nothing: doors may still be finishing requests. See Cleanup.
 func (a *App) Stop() error { return nil }
 
-// Cleanup gives the node back. The store stays open as long as another
-// configuration holds it.
+// Cleanup gives the node back, when no door holds it any more. The store stays
+// open as long as another configuration holds it.
 func (a *App) Cleanup() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -124,7 +125,29 @@ func (a *App) Cleanup() error {
 	if a.unguard != nil {
 		a.unguard() // a second call does nothing
 	}
-	if a.node == nil {
+	return a.settle()
+}
+
+// Hold keeps the node, until the function that it returns is called. Doors whose
+// connections drain after Cleanup hold it meanwhile, so that these see what is
+// written.
+func (a *App) Hold() (release func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.holds++
+	return sync.OnceFunc(func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.holds--
+		if err := a.settle(); err != nil {
+			a.logger.Error("closing the store", zap.Error(err))
+		}
+	})
+}
+
+// settle closes the node if nobody needs it. The caller holds mu.
+func (a *App) settle() error {
+	if !a.closed || a.holds > 0 || a.node == nil {
 		return nil
 	}
 	err := a.node.Close()

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/store"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/bolt"
 )
 
@@ -58,6 +59,43 @@ func TestNode_isOneForAllDoorsAndNoneAfterCleanup(t *testing.T) {
 	}
 	if _, err := app.Node(); err == nil {
 		t.Error("a door that is late opened the node of a configuration that is gone")
+	}
+}
+
+func TestHold_keepsTheNodeUpToDateAfterCleanup(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gateway.db")
+	old, next := provision(t, file), provision(t, file)
+	n, err := old.Node()
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := old.Hold()
+	m, err := next.Node()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Cleanup(); err != nil {
+		t.Fatal(err)
+	}
+	write := func() {
+		t.Helper()
+		err := m.Write(context.Background(), func(tx *store.Tx) error {
+			_, err := tx.Insert("services", map[string]any{"host": "a.internal"})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	if got := n.View().Image.Len("services"); got != 1 {
+		t.Errorf("a door that drains sees %d services, want 1", got)
+	}
+	release()
+	release() // does nothing
+	write()
+	if got := n.View().Image.Len("services"); got != 1 {
+		t.Errorf("after it was released the node still follows: %d services", got)
 	}
 }
 
