@@ -51,11 +51,12 @@ type App struct {
 	// beside the old ones, which then drain. Default: none.
 	ListenerWrappersRaw []json.RawMessage `json:"listener_wrappers,omitempty" caddy:"namespace=caddy.listeners inline_key=wrapper"`
 
-	ctx    caddy.Context
-	logger *zap.Logger
-	wrap   func(net.Listener) net.Listener
-	engine *Engine
-	leases []*serve.Lease
+	ctx     caddy.Context
+	logger  *zap.Logger
+	wrap    func(net.Listener) net.Listener
+	engine  *Engine
+	release func() // see gateway.App.Hold
+	leases  []*serve.Lease
 }
 
 // Timeouts limit the single steps of serving a client; there is no limit for
@@ -151,7 +152,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	a.engine = NewEngine(n, app.Options(), a.Timeouts, a.logger)
+	a.engine, a.release = NewEngine(n, app.Options(), a.Timeouts, a.logger), app.Hold()
 	g := serve.Generation{
 		Handler:     a.engine,
 		Trusted:     app.Options().Trusts,
@@ -201,10 +202,11 @@ func (a *App) tls(n *node.Node) (func(*tls.ClientHelloInfo) (*tls.Config, error)
 	return func(*tls.ClientHelloInfo) (*tls.Config, error) { return config, nil }, nil
 }
 
-// Stop gives the listeners back. Requests under way go on.
+// Stop gives the listeners back. Requests under way go on, and those that
+// still come to a listener which drains are routed as all others.
 func (a *App) Stop() error {
-	leases, engine := a.leases, a.engine
-	a.leases, a.engine = nil, nil
+	leases, engine, release := a.leases, a.engine, a.release
+	a.leases, a.engine, a.release = nil, nil, nil
 	serve.Stop(leases...)
 	if engine != nil {
 		go func() {
@@ -212,6 +214,7 @@ func (a *App) Stop() error {
 				<-l.Done()
 			}
 			engine.Close()
+			release()
 		}()
 	}
 	return nil

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -29,7 +30,10 @@ type watch struct {
 	late   func(error)
 	start  time.Time
 	every  time.Duration
-	timer  *time.Timer
+
+	mu      sync.Mutex
+	timer   *time.Timer // protected by mu
+	stopped bool        // protected by mu
 }
 
 type step int
@@ -51,6 +55,8 @@ func (w *watch) arm(late func(error), limits [steps]time.Duration) {
 	w.every = slices.Min(limits[:])
 	w.late = late
 	w.start = time.Now()
+	w.mu.Lock() // the first look may come before AfterFunc returns
+	defer w.mu.Unlock()
 	w.timer = time.AfterFunc(w.every, w.look)
 }
 
@@ -61,8 +67,13 @@ func (w *watch) begin(s step) { w.ends[s].Store(int64(time.Since(w.start) + w.li
 // finish says that a step is over.
 func (w *watch) finish(s step) { w.ends[s].Store(0) }
 
-// disarm ends the watch.
-func (w *watch) disarm() { w.timer.Stop() }
+// disarm ends the watch. A look that is under way is the last one.
+func (w *watch) disarm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+	w.timer.Stop()
+}
 
 func (w *watch) look() {
 	now, next := time.Since(w.start), w.every
@@ -76,5 +87,9 @@ func (w *watch) look() {
 			next = min(next, left)
 		}
 	}
-	w.timer.Reset(next)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.stopped {
+		w.timer.Reset(next)
+	}
 }
