@@ -139,6 +139,12 @@ func (x *exchange) serve(pass bool) bool {
 		}
 		return !pass
 	}
+	if !unbroken(x.r.RequestURI) {
+		if !pass {
+			x.fail(http.StatusBadRequest) // as nginx
+		}
+		return !pass
+	}
 	x.gather()
 	var ok bool
 	if x.match, ok = x.snapshot.Match(&x.routing); !ok {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -77,6 +78,30 @@ func TestServe_requestTargetsReachTheUpstreamAsKongSendsThem(t *testing.T) {
 				t.Errorf("%s: the upstream got %q, want %q", tt.in, got, tt.want)
 			}
 		})
+	}
+}
+
+func TestServe_targetThatWouldBreakTheRequestLineIsRefused(t *testing.T) {
+	g := start(t, gateway.Settings{})
+	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		t.Errorf("the upstream got %s %s", r.RequestURI, r.Proto)
+	})
+	g.route(to(up), schema.Object{})
+	req, _ := http.NewRequest("GET", g.server.URL+"/a", nil)
+	req.URL.RawQuery = "x HTTP/1.0 y"
+	resp, body := send(t, h2cClient(t), req)
+	wantStatus(t, resp, 400)
+	if !strings.Contains(body, "Bad request") {
+		t.Errorf("got %q", body)
+	}
+	for _, target := range []string{"/a b", "/a\tb", "/?a\r\nb", "/\x00", "/?\x7f"} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RequestURI = target
+		w := httptest.NewRecorder()
+		g.engine.ServeHTTP(w, r)
+		if w.Code != 400 {
+			t.Errorf("%q: got status %d, want 400", target, w.Code)
+		}
 	}
 }
 

@@ -152,6 +152,10 @@ func (x *exchange) wrongProtocol() bool {
 func (x *exchange) redirect(status int) {
 	switch status {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		if !unbroken(x.forwardedHost) {
+			x.fail(http.StatusBadRequest)
+			return
+		}
 		h := x.w.Header()
 		x.ownHeaders(h, status)
 		h["Location"] = []string{"https://" + x.forwardedHost + x.path + x.query}

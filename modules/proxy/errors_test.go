@@ -161,6 +161,16 @@ func TestErrors_forwardedProtoOfATrustedPeerCountsAsHTTPS(t *testing.T) {
 	}
 }
 
+func TestErrors_redirectGoesToNoBrokenHost(t *testing.T) {
+	g := start(t, gateway.Settings{TrustedIPs: []string{"127.0.0.1"}})
+	g.route(schema.Object{"host": "127.0.0.1"}, schema.Object{"protocols": []any{"https"}, "https_redirect_status_code": int64(301)})
+	resp, _ := g.get("/", header("X-Forwarded-Host", "a.test /b"))
+	wantStatus(t, resp, 400)
+	if l := resp.Header.Get("Location"); l != "" {
+		t.Errorf("got Location %q", l)
+	}
+}
+
 func TestErrors_httpsRouteAnswersOverTLS(t *testing.T) {
 	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Header.Get("X-Forwarded-Proto"))

@@ -155,6 +155,18 @@ func target(r *http.Request) (path, query string) {
 	return path, query
 }
 
+// unbroken reports whether s can stand in a request line, which white space and
+// control characters would break. HTTP/2 and HTTP/3 can carry them (RFC 9113,
+// section 10.3).
+func unbroken(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
 // hostOnly cuts the port off a Host header.
 func hostOnly(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && i > strings.LastIndexByte(host, ']') {
