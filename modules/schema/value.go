@@ -332,8 +332,10 @@ func parseNumber(s string) any {
 	return x
 }
 
+// isUUID reports whether s identifies a row. The nil UUID does not: it stands
+// for "none".
 func isUUID(s string) bool {
-	if len(s) != 36 {
+	if len(s) != 36 || s == "00000000-0000-0000-0000-000000000000" {
 		return false
 	}
 	for i := range len(s) {
