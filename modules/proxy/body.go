@@ -87,7 +87,7 @@ func (x *exchange) failBody(err error) {
 	switch {
 	case isTimeout(err): // comes first: net/http takes such a client for gone
 		status = http.StatusRequestTimeout
-	case x.clientGone():
+	case x.clientGone(), err == errSendTimeout:
 		panic(http.ErrAbortHandler)
 	case errors.As(err, &tooLarge):
 		status = http.StatusRequestEntityTooLarge

@@ -172,6 +172,8 @@ func (x *exchange) failureOf(t *try, err error) failure {
 		return failure{err: os.ErrDeadlineExceeded, client: true, final: true}
 	case cause == errReadTimeout, cause == errWriteTimeout:
 		return failure{err: cause, status: http.StatusGatewayTimeout}
+	case cause == errSendTimeout:
+		return failure{err: cause, client: true, final: true}
 	case x.clientGone():
 		return failure{err: err, client: true, final: true}
 	case t.bodyErr.Load() != nil:

@@ -91,20 +91,25 @@ func (x *exchange) wantsWebSocket() bool {
 	return x.r.ProtoMajor == 1 && strings.EqualFold(h.Get("Upgrade"), "websocket") && hasToken(h["Connection"], "upgrade")
 }
 
+// endHop removes the headers of a response that end at this hop, but Upgrade.
+func endHop(h http.Header) {
+	eachToken(h["Connection"], func(token string) {
+		switch name := textproto.CanonicalMIMEHeaderKey(token); name {
+		case "Close", "Keep-Alive", "Upgrade":
+		default:
+			delete(h, name)
+		}
+	})
+	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Trailer"} {
+		delete(h, name)
+	}
+}
+
 // clientHeader copies the headers of an upstream's response to the client's.
 // What is there already stays: the server may have set Connection.
 func (x *exchange) clientHeader(resp *http.Response) {
 	h, in := x.w.Header(), resp.Header
-	eachToken(in["Connection"], func(token string) {
-		switch name := textproto.CanonicalMIMEHeaderKey(token); name {
-		case "Close", "Keep-Alive", "Upgrade":
-		default:
-			delete(in, name)
-		}
-	})
-	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Trailer"} {
-		delete(in, name)
-	}
+	endHop(in)
 	if u := in.Get("Upgrade"); u != "" && !(x.wantsWebSocket() && strings.EqualFold(u, "websocket")) {
 		delete(in, "Upgrade")
 	}

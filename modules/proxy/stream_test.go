@@ -377,6 +377,50 @@ func TestInformationalResponses(t *testing.T) {
 	}
 }
 
+func TestInformationalResponses_headersOfTheHopStay(t *testing.T) {
+	g := start(t, gateway.Settings{})
+	address, _ := rude(t, func(c net.Conn) {
+		hangUp(c)
+		_, _ = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: 1\r\nUpgrade: h2c\r\nX-End: 1\r\n\r\n"+
+			"HTTP/1.1 204 No Content\r\n\r\n")
+	})
+	g.pool(schema.Object{}, address)
+	for _, tt := range []struct{ version, want string }{
+		{"1.1", "HTTP/1.1 103 Early Hints\r\nX-End: 1\r\n\r\nHTTP/1.1 204 "},
+		{"1.0", "HTTP/1.0 204 "},
+	} {
+		c, br := g.raw()
+		_, _ = io.WriteString(c, "GET / HTTP/"+tt.version+"\r\nHost: x\r\nConnection: close\r\n\r\n")
+		if got, _ := io.ReadAll(br); !strings.HasPrefix(string(got), tt.want) {
+			t.Errorf("HTTP/%s: got %q, want %q", tt.version, got, tt.want)
+		}
+	}
+}
+
+func TestInformationalResponses_clientThatReceivesNothingIsCutOff(t *testing.T) {
+	g := start(t, gateway.Settings{})
+	g.engine.timeouts.Send = 2e8 // 200 ms
+	ended := make(chan struct{})
+	address, _ := rude(t, func(c net.Conn) {
+		defer close(ended)
+		hint := "HTTP/1.1 103 Early Hints\r\nLink: " + strings.Repeat("x", 64<<10) + "\r\n\r\n"
+		for {
+			if _, err := io.WriteString(c, hint); err != nil {
+				return
+			}
+		}
+	})
+	g.pool(schema.Object{"retries": int64(0)}, address)
+	c, _ := g.raw()
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		c.Close()
+		t.Fatal("the upstream still sends to nobody")
+	}
+}
+
 func TestExpectContinue(t *testing.T) {
 	g := start(t, gateway.Settings{})
 	expected := make(chan string, 1)

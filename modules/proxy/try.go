@@ -26,9 +26,12 @@ type try struct {
 	start   time.Time
 	target  string // for the log
 	streams bool   // the client's body, on a goroutine of the transport
+	informs bool   // whether the client knows informational responses
 	sent    atomic.Bool
 	begun   atomic.Bool           // the upstream began to answer, whatever it is
 	bodyErr atomic.Pointer[error] // what reading the client's body failed with
+
+	informing sync.Mutex // held, before mu, while an informational response is sent
 
 	mu       sync.Mutex
 	answered bool                // protected by mu; the transport has returned
@@ -46,7 +49,7 @@ func (t *try) Value(key any) any {
 
 // newTry prepares a try to reach d, and the request to send.
 func (x *exchange) newTry(d dial, scheme, host, path string) (*try, *http.Request) {
-	t := &try{dial: d, start: time.Now(), target: d.address, client: x.w, streams: x.body.stream != nil}
+	t := &try{dial: d, start: time.Now(), target: d.address, client: x.w, streams: x.body.stream != nil, informs: x.r.ProtoAtLeast(1, 1)}
 	ctx, cancel := context.WithCancelCause(x.r.Context())
 	t.cancel = cancel
 	t.Context = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -103,21 +106,30 @@ func (t *try) wroteRequest(httptrace.WroteRequestInfo) {
 }
 
 // got1xx passes an informational response on; the server says 100 Continue
-// for itself.
+// for itself, and HTTP/1.0 has none (RFC 9110, section 15.2).
 func (t *try) got1xx(code int, header textproto.MIMEHeader) error {
+	t.informing.Lock() // makes settle wait, but not abort
+	defer t.informing.Unlock()
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.answered {
+	answered, client := t.answered, t.client
+	t.mu.Unlock()
+	if answered {
 		return nil
 	}
-	t.watch.begin(reading)
-	if code == http.StatusContinue || code == http.StatusSwitchingProtocols {
+	if !t.informs || code == http.StatusContinue || code == http.StatusSwitchingProtocols {
+		t.watch.begin(reading)
 		return nil
 	}
-	h := t.client.Header()
+	endHop(http.Header(header))
+	delete(header, "Upgrade")
+	h := client.Header()
 	own := maps.Clone(h)
 	maps.Copy(h, header)
-	t.client.WriteHeader(code)
+	t.watch.finish(reading)
+	t.watch.begin(sending)
+	client.WriteHeader(code)
+	t.watch.finish(sending)
+	t.watch.begin(reading)
 	clear(h)
 	maps.Copy(h, own)
 	return nil
@@ -126,6 +138,8 @@ func (t *try) got1xx(code int, header textproto.MIMEHeader) error {
 // settle says that the transport has returned: with a response, whose body is
 // read from now on, or without.
 func (t *try) settle() {
+	t.informing.Lock()
+	defer t.informing.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.answered = true
