@@ -182,12 +182,15 @@ func override(value *string, h http.Header, name string) {
 	}
 }
 
-// addrPort is the IP address and port of a socket; the zero value if it is not
-// a TCP one.
+// addrPort is the IP address and port of a socket, which HTTP/3 has of UDP; the
+// zero value if it has none.
 func addrPort(a net.Addr) netip.AddrPort {
-	if t, ok := a.(*net.TCPAddr); ok {
-		ap := t.AddrPort()
-		return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	var ap netip.AddrPort
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		ap = a.AddrPort()
+	case *net.UDPAddr:
+		ap = a.AddrPort()
 	}
-	return netip.AddrPort{}
+	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
 }
