@@ -203,6 +203,43 @@ func TestHandler_passLeavesUnmatchedRequestsAlone(t *testing.T) {
 	}
 }
 
+func TestHandler_reloadWithoutRequestsKeepsTheWire(t *testing.T) {
+	ctx := provision(t, `{"store":{"driver":"memory"}}`, `{"listen":[]}`)
+	cleanUp(t, ctx, new(App))
+	handler := func() *Handler {
+		h := new(Handler)
+		if err := h.Provision(ctx); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = h.Cleanup() })
+		return h
+	}
+	open := func(h *Handler) *wire {
+		e, err := h.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.wire
+	}
+	first := handler()
+	before := open(first)
+	quiet := handler()
+	_ = first.Cleanup()
+	last := handler()
+	_ = quiet.Cleanup()
+	if open(last) != before {
+		t.Error("connections to upstreams were dropped")
+	}
+	if _, err := quiet.open(); err == nil {
+		t.Error("a handler made an engine after its end")
+	}
+	_ = last.Cleanup()
+	_ = last.Cleanup() // does nothing
+	if n, held := wires.References("wire"); held {
+		t.Errorf("the wire is still held %d times", n)
+	}
+}
+
 func TestHandler_caddyfile(t *testing.T) {
 	for _, tt := range []struct {
 		in   string

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
 	"sync"
 
@@ -32,6 +33,8 @@ type Handler struct {
 
 	mu     sync.RWMutex
 	engine *Engine // protected by mu; made for the first request
+	held   bool    // protected by mu; the wire is kept for the engine to come
+	closed bool    // protected by mu
 }
 
 // CaddyModule returns the Caddy module information.
@@ -40,13 +43,18 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision finds the app whose node it will use. The node opens when the
-// configuration starts, so that it can be checked without that.
+// configuration starts, so that it can be checked without that. What engines
+// share is held from now on: a reload may come between two requests.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger = ctx.Logger()
 	if h.app, err = gateway.From(ctx); err != nil {
 		return err
 	}
 	h.app.Require()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	holdWire()
+	h.held = true
 	return nil
 }
 
@@ -76,6 +84,9 @@ func (h *Handler) open() (*Engine, error) {
 	if h.engine != nil {
 		return h.engine, nil
 	}
+	if h.closed {
+		return nil, errors.New("the configuration of this handler has been replaced")
+	}
 	n, err := h.app.Node()
 	if err != nil {
 		return nil, err
@@ -88,8 +99,13 @@ func (h *Handler) open() (*Engine, error) {
 func (h *Handler) Cleanup() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.closed = true
 	if h.engine != nil {
 		h.engine.Close()
+	}
+	if h.held {
+		h.held = false
+		dropWire()
 	}
 	return nil
 }
