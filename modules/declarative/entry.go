@@ -24,10 +24,10 @@ type entry struct {
 
 // label is what a person would call the entity: its natural key, else the id
 // that the document gives.
-func (e *entry) label() string {
+func (e *entry) label(x index) string {
 	m, _ := e.node.value.(members)
 	for _, key := range []string{e.table.Key, "name", "id"} {
-		if n := m.get(key); n != nil && key != "" {
+		if n := x.get(m, key); n != nil && key != "" {
 			if text, ok := n.value.(string); ok && text != "" {
 				return text
 			}

@@ -80,7 +80,8 @@ func (p Problem) Text() string {
 type Errors struct {
 	Problems []Problem
 
-	unreadable bool // the text could not be parsed at all
+	unreadable bool  // the text could not be parsed at all
+	index      index // of the entities' members, until the problems are sorted
 }
 
 // Error lists the first problems.
@@ -118,11 +119,14 @@ func (e *Errors) document(line int, key, message string) {
 
 // entity adds a problem of an entity.
 func (e *Errors) entity(at *entry, kind kind, path []any, message string) {
+	if e.index == nil {
+		e.index = index{}
+	}
 	e.Problems = append(e.Problems, Problem{
-		Line:    at.node.find(path),
+		Line:    e.index.line(at.node, path),
 		Table:   at.table.Name,
 		Index:   at.index,
-		Entity:  at.label(),
+		Entity:  at.label(e.index),
 		Field:   dotted(path),
 		Message: message,
 		kind:    kind,
@@ -164,8 +168,9 @@ func (e *Errors) messages(at *entry, path []any, v any) {
 	}
 }
 
-// sort puts the problems in the order of the text.
+// sort puts the problems, which are complete, in the order of the text.
 func (e *Errors) sort() {
+	e.index = nil
 	slices.SortStableFunc(e.Problems, func(a, b Problem) int {
 		order := a.Line - b.Line
 		if order == 0 && a.at != nil && b.at != nil {

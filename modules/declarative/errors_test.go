@@ -142,6 +142,32 @@ func TestErrors_manyAreSummedUp(t *testing.T) {
 	}
 }
 
+// TestErrors_manyOfOneEntity makes sure that the work does not grow with the
+// square of what is wrong with one entity: it would take many minutes then.
+func TestErrors_manyOfOneEntity(t *testing.T) {
+	const n = 100_000
+	fields := manyKeys(n)
+	for name, text := range map[string]string{
+		"in the entity":    `{"_format_version":"3.0","services":[{"host":"h",` + fields + `,"name":"s"}]}`,
+		"in a record":      `{"_format_version":"3.0","upstreams":[{"name":"s","healthchecks":{` + fields + `}}]}`,
+		"in a nested one":  `{"_format_version":"3.0","services":[{"host":"h","name":"x","routes":[{"hosts":["a"],` + fields + `,"name":"s"}]}]}`,
+		"without its text": `{"_format_version":"3.0","consumers":[` + strings.Repeat("7,", n-1) + `7]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			errs := wrong(t, text)
+			expect(t, "problems", len(errs.Problems), n)
+			flat := errs.Flatten()
+			if name == "without its text" {
+				expect(t, "entities", len(flat.Flattened), 0)
+				return
+			}
+			expect(t, "label", errs.Problems[n-1].Entity, "s")
+			expect(t, "entities", len(flat.Flattened), 1)
+			expect(t, "messages", len(flat.Flattened[0].Errors), n)
+		})
+	}
+}
+
 // wrong answers what is wrong with a text, whether it is found by reading or by
 // resolving it.
 func wrong(t *testing.T, text string) *Errors {

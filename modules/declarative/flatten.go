@@ -44,18 +44,20 @@ type FieldError struct {
 func (e *Errors) Flatten() *FlatErrors {
 	flat := &FlatErrors{Flattened: []FlatError{}}
 	var rest []Problem
-	at := map[*entry]int{}
+	at := map[*entry]int{} // the position in the list, -1 if the entity is not in it
 	for _, p := range e.Problems {
-		input, ok := p.at.input()
-		if !ok {
-			rest = append(rest, p)
-			continue
-		}
 		i, seen := at[p.at]
 		if !seen {
-			i = len(flat.Flattened)
+			i = -1
+			if input, ok := p.at.input(); ok {
+				i = len(flat.Flattened)
+				flat.Flattened = append(flat.Flattened, describe(p.at, input))
+			}
 			at[p.at] = i
-			flat.Flattened = append(flat.Flattened, describe(p.at, input))
+		}
+		if i < 0 {
+			rest = append(rest, p)
+			continue
 		}
 		message := FieldError{Type: "entity", Message: p.Message, Line: p.Line}
 		if p.Field != "" && p.kind != ofEntity && p.kind != ofSlot {

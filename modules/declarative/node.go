@@ -52,16 +52,42 @@ func (n node) plain() any {
 	}
 }
 
-// find answers the line of the value that path leads to, or of the last part
+// manyMembers is the length from which on it is worth to have a map of an
+// object's members.
+const manyMembers = 32
+
+// index finds members by their keys. It remembers where those of long objects
+// are, by the first member of each.
+type index map[*member]map[string]*node
+
+// get answers what members.get answers.
+func (x index) get(m members, key string) *node {
+	if len(m) <= manyMembers {
+		return m.get(key)
+	}
+	all := x[&m[0]]
+	if all == nil {
+		all = make(map[string]*node, len(m))
+		for i := range m {
+			if all[m[i].key] == nil {
+				all[m[i].key] = &m[i].node
+			}
+		}
+		x[&m[0]] = all
+	}
+	return all[key]
+}
+
+// line answers the line of the value that path leads to, or of the last part
 // of the path that the text has: a required field that is missing is reported
 // where its record begins. Steps are keys (string) and positions (int, from 0).
-func (n node) find(path []any) int {
+func (x index) line(n *node, path []any) int {
 	for _, step := range path {
 		var next *node
 		switch v := n.value.(type) {
 		case members:
 			if key, ok := step.(string); ok {
-				next = v.get(key)
+				next = x.get(v, key)
 			}
 		case []node:
 			if i, ok := step.(int); ok && i >= 0 && i < len(v) {
@@ -71,7 +97,7 @@ func (n node) find(path []any) int {
 		if next == nil {
 			break
 		}
-		n = *next
+		n = next
 	}
 	return n.line
 }
@@ -100,7 +126,7 @@ func fromPlain(v any) node {
 // checkDuplicates reports the keys that an object has more than once. It is
 // linear for the long objects, which are rare, and without a map for the others.
 func (m members) checkDuplicates(report func(line int, format string, args ...any)) {
-	if len(m) > 32 {
+	if len(m) > manyMembers {
 		first := make(map[string]int, len(m))
 		for i := range m {
 			if line, seen := first[m[i].key]; seen {

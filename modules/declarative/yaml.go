@@ -170,10 +170,17 @@ func (r *yamlReader) mapping(y *yaml.Node) (node, error) {
 		}
 	}
 	m.checkDuplicates(r.report)
-	for _, from := range merged { // explicit keys win, then the first source that has the key
-		for _, extra := range from {
-			if m.get(extra.key) == nil {
-				m = append(m, extra)
+	if len(merged) > 0 {
+		has := make(map[string]bool, len(m))
+		for i := range m {
+			has[m[i].key] = true
+		}
+		for _, from := range merged { // explicit keys win, then the first source that has the key
+			for _, extra := range from {
+				if !has[extra.key] {
+					has[extra.key] = true
+					m = append(m, extra)
+				}
 			}
 		}
 	}
