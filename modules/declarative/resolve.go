@@ -247,7 +247,7 @@ func (r *resolver) connect(e *entry, ref schema.Reference) {
 	if v == nil || e.parent != nil && ref.Field == e.field {
 		return
 	}
-	parent := &entry{}
+	parent := &entry{id: uuid.Max} // no row has it, but it passes for an id
 	switch v := v.(type) {
 	case string:
 		parent = r.find(ref.Table, v)
@@ -270,7 +270,7 @@ func (r *resolver) connect(e *entry, ref schema.Reference) {
 		}
 		r.errs.entity(e, ofReference, []any{ref.Field},
 			fmt.Sprintf("invalid reference '%s: %s' (no such entry in '%s')", ref.Field, text, ref.Table))
-		parent, e.lost = &entry{}, true
+		parent, e.lost = &entry{id: uuid.Max}, true
 	}
 	e.fields[ref.Field] = schema.Object{"id": parent.id.String()}
 }
