@@ -75,6 +75,23 @@ func TestParse_billionLaughs(t *testing.T) {
 	}
 }
 
+// TestParse_mergesOfManyKeys makes sure that the work does not grow with the
+// square of the keys: it would take many minutes then.
+func TestParse_mergesOfManyKeys(t *testing.T) {
+	const n = 200_000
+	var b strings.Builder
+	b.WriteString("a: &a\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  k%d: 1\n", i)
+	}
+	b.WriteString("b:\n  k7: 2\n  <<: [*a, *a, {k8: 2, k: 2}]\n")
+	merged := parse(t, b.String()).root[1].value.(members)
+	expect(t, "keys", len(merged), n+1)
+	for key, want := range map[string]int64{"k7": 2, "k8": 1, "k": 2} {
+		expect(t, key, merged.get(key).value, any(want))
+	}
+}
+
 // TestParse_YAMLScalars reads them as Kong's parser and decK do.
 func TestParse_YAMLScalars(t *testing.T) {
 	for text, want := range map[string]any{
