@@ -135,6 +135,11 @@ func TestConfig_busy(t *testing.T) {
 	if status, _, _ := do(t, client, "POST", base+"/config/import", `{"_format_version":"3.0"}`); status != 429 {
 		t.Errorf("import: %d", status)
 	}
+	for _, contentType := range []string{"application/json", "application/yaml"} { // nothing is parsed meanwhile
+		if status, _, _ := do(t, client, "POST", base+"/config", `{`, "Content-Type", contentType); status != 429 {
+			t.Errorf("what cannot be parsed, %s: %d", contentType, status)
+		}
+	}
 	close(leave)
 	if status := <-done; status != 201 {
 		t.Errorf("the first one: %d", status)

@@ -55,19 +55,33 @@ func postConfig(c *call) (*answer, error) {
 	if !c.world.ReadOnly() {
 		return nil, errDatabase
 	}
-	req, err := c.configRequest()
+	text, err := c.readAll(maxConfig)
+	if err == errTooLarge {
+		return nil, errConfigLarge
+	}
+	if err != nil {
+		return nil, err
+	}
+	var a *answer
+	if !c.alone(func() { a, err = c.loadConfig(text) }) {
+		return busy()
+	}
+	return a, err
+}
+
+// loadConfig does the work of postConfig once the body is there. What it makes
+// of a body is many times as large.
+func (c *call) loadConfig(body []byte) (*answer, error) {
+	req, err := c.configRequest(body)
 	if err != nil {
 		return nil, err
 	}
 	if hash := req.doc.Hash(); req.checkHash && hash != "" && hash == c.world.View().Hash {
 		return reply(http.StatusNotModified, nil)
 	}
-	var rows []declarative.Row
-	free := c.alone(func() { rows, err = c.replace(req.doc) })
+	rows, err := c.replace(req.doc)
 	var errs *declarative.Errors
 	switch {
-	case !free:
-		return busy()
 	case errors.As(err, &errs) && req.flatten:
 		return reply(http.StatusBadRequest, errs.Flatten())
 	case errors.As(err, &errs):
@@ -135,23 +149,16 @@ func (c *call) flat(rows []declarative.Row) json.RawMessage {
 	return b.Bytes()
 }
 
-// configRequest reads the body of POST /config, which has four forms: the
+// configRequest parses the body of POST /config, which has four forms: the
 // configuration itself as JSON or YAML, or its text in the field `config` of
 // JSON or of a form (kong/api/routes/config.lua).
-func (c *call) configRequest() (*configRequest, error) {
-	text, err := c.readAll(maxConfig)
-	if err == errTooLarge {
-		return nil, errConfigLarge
-	}
-	if err != nil {
-		return nil, err
-	}
+func (c *call) configRequest(body []byte) (*configRequest, error) {
 	q := &configRequest{}
 	for _, arg := range c.query {
 		q.option(arg.name, arg.value)
 	}
 	if contentType := c.r.Header.Get("Content-Type"); !strings.HasPrefix(contentType, "application/json") {
-		text, err = c.configText(contentType, text, q)
+		text, err := c.configText(contentType, body, q)
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +170,7 @@ func (c *call) configRequest() (*configRequest, error) {
 		CheckHash     any             `json:"check_hash"`
 		FlattenErrors any             `json:"flatten_errors"`
 	}
-	if json.Unmarshal(text, &peek) != nil {
+	if json.Unmarshal(body, &peek) != nil {
 		return nil, errJSON
 	}
 	q.option("check_hash", peek.CheckHash)
@@ -172,7 +179,7 @@ func (c *call) configRequest() (*configRequest, error) {
 		config, _ := peek.Config.(string)
 		return q, q.parse([]byte(config))
 	}
-	inline, err := decodeJSON(text)
+	inline, err := decodeJSON(body)
 	if err != nil {
 		return nil, err
 	}
