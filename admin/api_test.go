@@ -149,6 +149,28 @@ func TestConfig_busy(t *testing.T) {
 	}
 }
 
+// TestAPI_nilUUID makes sure that the nil UUID is no row's identifier.
+func TestAPI_nilUUID(t *testing.T) {
+	const none = "00000000-0000-0000-0000-000000000000"
+	base := serveWorld(t, openDatabase(t))
+	for _, tt := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"POST", "/services", `{"id":"` + none + `","host":"a.test"}`, 400, `"id":"expected a valid UUID"`},
+		{"POST", "/routes", `{"paths":["/a"],"service":{"id":"` + none + `"}}`, 400, `"id":"expected a valid UUID"`},
+		{"GET", "/services/" + none, "", 404, ""},
+		{"PATCH", "/services/" + none, `{"host":"b.test"}`, 404, `"fields":{"name":"` + none + `"}`}, // as with any other name
+		{"GET", "/services?offset=" + encodeOffset(store.ID{}), "", 400, "invalid offset"},
+	} {
+		status, body, _ := do(t, client, tt.method, base+tt.path, tt.body, "Content-Type", "application/json")
+		if status != tt.status || !strings.Contains(body, tt.want) {
+			t.Errorf("%s %s: %d %s", tt.method, tt.path, status, body)
+		}
+	}
+}
+
 // namesOnly resolves names without asking anyone.
 type namesOnly map[string]string
 

@@ -42,13 +42,14 @@ func locateBySNI(im *store.Image, name string) (store.Key, error) {
 	return store.Key{ID: id}, nil
 }
 
-// parseID reads an identifier in its usual form only, as Kong does.
+// parseID reads an identifier in its usual form only, as Kong does. The nil
+// UUID identifies no row.
 func parseID(s string) (uuid.UUID, bool) {
 	if len(s) != 36 {
 		return uuid.Nil, false
 	}
 	id, err := uuid.Parse(s)
-	return id, err == nil
+	return id, err == nil && id != uuid.Nil
 }
 
 // lookup answers the row that a key names, or nil.

@@ -293,9 +293,10 @@ func dotted(path []any) string {
 // singular is a table's name for one of its entities, as Kong makes it.
 func singular(table string) string { return strings.TrimSuffix(table, "s") }
 
+// isUUID reports whether s identifies a row, as schema tables see it.
 func isUUID(s string) bool {
-	_, err := uuid.Parse(s)
-	return err == nil && len(s) == 36
+	id, err := uuid.Parse(s)
+	return err == nil && len(s) == 36 && id != uuid.Nil
 }
 
 // Interface guards

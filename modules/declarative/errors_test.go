@@ -89,6 +89,16 @@ func TestErrors_body(t *testing.T) {
 			rest: `{}`,
 		},
 		{
+			name: "the nil UUID identifies nothing",
+			text: `{"_format_version":"3.0","services":[{"id":"00000000-0000-0000-0000-000000000000","name":"s","host":"h","routes":[{"name":"a","hosts":["a"]}]}],` +
+				`"routes":[{"name":"b","hosts":["b"],"service":"00000000-0000-0000-0000-000000000000"}]}`,
+			fields: `{"routes":{"b":["invalid reference 'service: 00000000-0000-0000-0000-000000000000' (no such entry in 'services')"]},"services":[{"id":"expected a valid UUID"}]}`,
+			flat: `[{"entity_type":"service","entity_name":"s","entity":{"host":"h","id":"00000000-0000-0000-0000-000000000000","name":"s"},"line":1,"errors":[{"type":"field","field":"id","message":"expected a valid UUID","line":1}]},` +
+				`{"entity_type":"route","entity_name":"b","entity":{"hosts":["b"],"name":"b","service":"00000000-0000-0000-0000-000000000000"},"line":1,"errors":[` +
+				`{"type":"field","field":"service","message":"invalid reference 'service: 00000000-0000-0000-0000-000000000000' (no such entry in 'services')","line":1}]}]`,
+			rest: `{}`,
+		},
+		{
 			name:   "what belongs to no entity stays behind",
 			text:   `{"_format_version":"3.0","foo":1,"consumers":[7,{"username":9}]}`,
 			fields: `{"consumers":["expected a record",{"username":"expected a string"}],"foo":"unknown field"}`,
