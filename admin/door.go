@@ -30,7 +30,7 @@ type Listeners struct {
 	Access
 
 	// How long clients may take.
-	Timeouts Timeouts `json:"timeouts,omitzero"`
+	Timeouts serve.Timeouts `json:"timeouts,omitzero"`
 
 	// The largest header of a request, in bytes. Default: 32 KiB.
 	MaxHeaderSize int `json:"max_header_size,omitempty"`
@@ -50,27 +50,7 @@ type Listeners struct {
 	leases []*serve.Lease
 }
 
-// Timeouts say how long clients may take.
-type Timeouts struct {
-	// For sending the head of a request. Default: 60s.
-	Header caddy.Duration `json:"header,omitempty"`
-
-	// For sending a request; if it is a whole configuration, for sending any
-	// further mebibyte of it. Default: 60s.
-	Body caddy.Duration `json:"body,omitempty"`
-
-	// Between two writes of an answer, when the client is slow to receive it.
-	// Default: 60s.
-	Send caddy.Duration `json:"send,omitempty"`
-
-	// For the next request on a connection. Default: 75s.
-	Idle caddy.Duration `json:"idle,omitempty"`
-}
-
-const (
-	defaultTimeout     = 60 * time.Second
-	defaultGracePeriod = 10 * time.Second
-)
+const defaultGracePeriod = 10 * time.Second
 
 // provision fills in defaults and reads what the settings name. The usual
 // binds are those of a list that is not there.
@@ -84,19 +64,9 @@ func (l *Listeners) provision(ctx caddy.Context, option, usual string) error {
 		l.Listen = binds
 	}
 	l.Listen = listen.ShareHTTP2(l.Listen)
-	for _, d := range []struct {
-		value *caddy.Duration
-		usual time.Duration
-	}{
-		{&l.Timeouts.Header, serve.DefaultReadHeaderTimeout},
-		{&l.Timeouts.Body, defaultTimeout},
-		{&l.Timeouts.Send, defaultTimeout},
-		{&l.Timeouts.Idle, serve.DefaultIdleTimeout},
-		{&l.GracePeriod, defaultGracePeriod},
-	} {
-		if *d.value == 0 {
-			*d.value = caddy.Duration(d.usual)
-		}
+	l.Timeouts = l.Timeouts.WithDefaults()
+	if l.GracePeriod == 0 {
+		l.GracePeriod = caddy.Duration(defaultGracePeriod)
 	}
 	var err error
 	if l.access, err = l.Access.parse(); err != nil {
@@ -145,18 +115,7 @@ func (l *Listeners) validate(ctx caddy.Context, app string) error {
 	if err := listen.Conflicts(append(othersBinds(ctx, app), l.Listen...)...); err != nil {
 		return fmt.Errorf("%s: %w", l.option, err)
 	}
-	for name, d := range map[string]caddy.Duration{
-		"timeouts: header": l.Timeouts.Header, "timeouts: body": l.Timeouts.Body,
-		"timeouts: send": l.Timeouts.Send, "timeouts: idle": l.Timeouts.Idle, "grace_period": l.GracePeriod,
-	} {
-		if d < 0 {
-			return fmt.Errorf("%s: %s: %s: expected a duration that is not negative", l.option, name, time.Duration(d))
-		}
-	}
-	if l.MaxHeaderSize < 0 {
-		return fmt.Errorf("%s: max_header_size: %d: expected a number of bytes that is not negative", l.option, l.MaxHeaderSize)
-	}
-	return nil
+	return serve.CheckLimits(l.option, l.Timeouts, l.GracePeriod, l.MaxHeaderSize)
 }
 
 // doors are the apps that listen.

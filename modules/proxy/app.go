@@ -37,7 +37,7 @@ type App struct {
 	Listen []listen.Bind `json:"listen,omitzero"`
 
 	// How long clients may take.
-	Timeouts Timeouts `json:"timeouts,omitzero"`
+	Timeouts serve.Timeouts `json:"timeouts,omitzero"`
 
 	// How long the head of a request may be, in bytes. Default: 32768.
 	MaxHeaderSize int `json:"max_header_size,omitempty"`
@@ -59,41 +59,6 @@ type App struct {
 	leases  []*serve.Lease
 }
 
-// Timeouts limit the single steps of serving a client; there is no limit for
-// a whole request or response. What upstreams may take, services say.
-type Timeouts struct {
-	// For sending the head of a request. Default: 60s.
-	Header caddy.Duration `json:"header,omitempty"`
-
-	// Between two reads of a request's body. Default: 60s.
-	Body caddy.Duration `json:"body,omitempty"`
-
-	// Between two writes of a response, when the client is slow to receive it.
-	// Default: 60s.
-	Send caddy.Duration `json:"send,omitempty"`
-
-	// For the next request on a connection. Default: 75s.
-	Idle caddy.Duration `json:"idle,omitempty"`
-}
-
-// withDefaults fills what is unset with nginx's timeouts.
-func (t Timeouts) withDefaults() Timeouts {
-	for _, f := range []struct {
-		value    *caddy.Duration
-		standard time.Duration
-	}{
-		{&t.Header, serve.DefaultReadHeaderTimeout},
-		{&t.Body, time.Minute},
-		{&t.Send, time.Minute},
-		{&t.Idle, serve.DefaultIdleTimeout},
-	} {
-		if *f.value == 0 {
-			*f.value = caddy.Duration(f.standard)
-		}
-	}
-	return t
-}
-
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "gateway_proxy", New: func() caddy.Module { return new(App) }}
@@ -110,7 +75,7 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 		a.Listen = binds
 	}
 	a.Listen = listen.ShareHTTP2(a.Listen)
-	a.Timeouts = a.Timeouts.withDefaults()
+	a.Timeouts = a.Timeouts.WithDefaults()
 	if a.wrap, err = serve.LoadWrappers(ctx, a, "ListenerWrappersRaw"); err != nil {
 		return fmt.Errorf("proxy_listen: %w", err)
 	}
@@ -128,18 +93,7 @@ func (a *App) Validate() error {
 	if err := listen.Conflicts(a.Listen...); err != nil {
 		return fmt.Errorf("proxy_listen: %w", err)
 	}
-	for name, d := range map[string]caddy.Duration{
-		"timeouts: header": a.Timeouts.Header, "timeouts: body": a.Timeouts.Body,
-		"timeouts: send": a.Timeouts.Send, "timeouts: idle": a.Timeouts.Idle, "grace_period": a.GracePeriod,
-	} {
-		if d < 0 {
-			return fmt.Errorf("proxy_listen: %s: %s: expected a duration that is not negative", name, time.Duration(d))
-		}
-	}
-	if a.MaxHeaderSize < 0 {
-		return fmt.Errorf("proxy_listen: max_header_size: %d: expected a number of bytes that is not negative", a.MaxHeaderSize)
-	}
-	return nil
+	return serve.CheckLimits("proxy_listen", a.Timeouts, a.GracePeriod, a.MaxHeaderSize)
 }
 
 // Start borrows the node and opens the listeners.

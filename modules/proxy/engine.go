@@ -16,6 +16,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/node"
 	"github.com/portcullis-gateway/portcullis/modules/router"
+	"github.com/portcullis-gateway/portcullis/modules/serve"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
 )
 
@@ -36,7 +37,7 @@ type Engine struct {
 	source   Source
 	options  *gateway.Options
 	realIP   string // the header named by real_ip_header, as net/http spells it
-	timeouts Timeouts
+	timeouts serve.Timeouts
 	logger   *zap.Logger
 	wire     *wire
 	closed   sync.Once
@@ -47,13 +48,13 @@ type Engine struct {
 }
 
 // NewEngine makes an engine. Close it when no more requests will come.
-func NewEngine(source Source, options *gateway.Options, timeouts Timeouts, logger *zap.Logger) *Engine {
+func NewEngine(source Source, options *gateway.Options, timeouts serve.Timeouts, logger *zap.Logger) *Engine {
 	w := holdWire()
 	return &Engine{
 		source:    source,
 		options:   options,
 		realIP:    textproto.CanonicalMIMEHeaderKey(options.RealIPHeader),
-		timeouts:  timeouts.withDefaults(),
+		timeouts:  timeouts.WithDefaults(),
 		logger:    logger,
 		wire:      w,
 		transport: w.transport,

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/serve"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
@@ -91,7 +92,7 @@ func (h *Handler) open() (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.engine = NewEngine(n, h.app.Options(), Timeouts{}, h.logger)
+	h.engine = NewEngine(n, h.app.Options(), serve.Timeouts{}, h.logger)
 	return h.engine, nil
 }
 

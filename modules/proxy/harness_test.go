@@ -23,6 +23,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/node"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
+	"github.com/portcullis-gateway/portcullis/modules/serve"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/memory"
@@ -54,7 +55,7 @@ func start(t testing.TB, settings gateway.Settings) *gatewayTest {
 	g.publish()
 	core, logs := observer.New(zap.DebugLevel)
 	g.logs = logs
-	g.engine = NewEngine(g, options(t, settings), Timeouts{}, zap.New(core))
+	g.engine = NewEngine(g, options(t, settings), serve.Timeouts{}, zap.New(core))
 	t.Cleanup(g.engine.Close)
 	g.server = serveHTTP(t, g.engine, false)
 	return g
