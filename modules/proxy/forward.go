@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
-	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
 )
@@ -35,7 +34,7 @@ func (x *exchange) forward() {
 		x.fail(http.StatusInternalServerError)
 		return
 	}
-	path := entity.EscapePath(router.UpstreamPath(s.Path, x.routing.Path, x.match.Prefix, route.StripPath, route.PathHandling))
+	path := router.UpstreamPath(s.Path, x.routing.Path, x.match.Prefix, route.StripPath, route.PathHandling)
 	bodyRead := false
 	for n := 0; ; n++ {
 		host, port, ok := x.destination(upstream)
