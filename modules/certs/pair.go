@@ -2,9 +2,6 @@
 package certs
 
 import (
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/pem"
@@ -34,8 +31,8 @@ func Parse(c *entity.Certificate) (*Pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	if keyType(first) == keyType(second) {
-		return nil, fmt.Errorf("cert_alt: expected a key of another type than that of cert, both are %s", keyType(first))
+	if entity.KeyType(first.Leaf.PublicKey) == entity.KeyType(second.Leaf.PublicKey) {
+		return nil, fmt.Errorf("cert_alt: expected a key of another type than that of cert, both are %s", entity.KeyType(first.Leaf.PublicKey))
 	}
 	return newPair(first, second), nil
 }
@@ -57,7 +54,7 @@ func parse(certField, keyField, cert, key string) (*tls.Certificate, error) {
 }
 
 func newPair(cs ...*tls.Certificate) *Pair {
-	if len(cs) == 2 && keyType(cs[0]) == "RSA" {
+	if len(cs) == 2 && entity.KeyType(cs[0].Leaf.PublicKey) == "RSA" {
 		cs[0], cs[1] = cs[1], cs[0]
 	}
 	h := sha256.New()
@@ -97,16 +94,3 @@ func (p *Pair) Certificate() *tls.Certificate { return p.certificates[0] }
 // Digest tells pairs with other certificates apart. It is the SHA-256 of the
 // certificates, without the keys.
 func (p *Pair) Digest() [sha256.Size]byte { return p.digest }
-
-// keyType names the type of a certificate's key.
-func keyType(c *tls.Certificate) string {
-	switch c.Leaf.PublicKey.(type) {
-	case *rsa.PublicKey:
-		return "RSA"
-	case *ecdsa.PublicKey:
-		return "ECDSA"
-	case ed25519.PublicKey:
-		return "Ed25519"
-	}
-	return "unknown"
-}

@@ -75,7 +75,7 @@ func exported(t *schema.Table, r *store.Row) (members, error) {
 	}
 	for _, ref := range t.References() {
 		if o[ref.Field] != nil {
-			o[ref.Field] = keyText(o[ref.Field])
+			o[ref.Field] = schema.KeyText(o[ref.Field])
 		}
 	}
 	n, err := parseJSON(string(t.Marshal(o)), func(int, string, ...any) {})

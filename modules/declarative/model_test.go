@@ -111,7 +111,7 @@ func content(im *store.Image) []string {
 					continue
 				}
 				var id store.ID
-				_ = id.UnmarshalText([]byte(keyText(o[ref.Field])))
+				_ = id.UnmarshalText([]byte(schema.KeyText(o[ref.Field])))
 				parent, ok := im.Get(ref.Table, id)
 				if !ok {
 					o[ref.Field] = "missing"

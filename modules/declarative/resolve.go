@@ -296,7 +296,7 @@ func (r *resolver) unique(e *entry, all *contents, o schema.Object) {
 	check := func(fields ...string) {
 		values := make([]string, len(fields))
 		for i, f := range fields {
-			values[i] = keyText(o[f])
+			values[i] = schema.KeyText(o[f])
 		}
 		name, value := strings.Join(fields, ", "), strings.Join(values, ", ")
 		if at := name + "\x00" + value; all.taken[at] {
@@ -318,19 +318,6 @@ func (r *resolver) unique(e *entry, all *contents, o schema.Object) {
 // notUnique is what Kong says of a second entity with the same key.
 func notUnique(table, field, value string) string {
 	return fmt.Sprintf("uniqueness violation: '%s' entity with %s set to '%s' already declared", table, field, value)
-}
-
-// keyText is the text of a value in a key: a foreign key's id, or the value.
-func keyText(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return ""
-	case string:
-		return v
-	case schema.Object:
-		return keyText(v["id"])
-	}
-	return fmt.Sprint(v)
 }
 
 // fresh lists the fields that the gateway fills for the entity by itself, and

@@ -165,7 +165,7 @@ func (s *syncer) find(t *schema.Table, o schema.Object, serverName string) *stor
 	}
 	for _, field := range uniques {
 		if o[field] != nil {
-			if r, ok := s.image.ByKey(t.Name, field, keyText(o[field])); ok {
+			if r, ok := s.image.ByKey(t.Name, field, schema.KeyText(o[field])); ok {
 				return r
 			}
 		}
@@ -175,7 +175,7 @@ func (s *syncer) find(t *schema.Table, o schema.Object, serverName string) *stor
 	}
 	if serverName != "" {
 		if sni, ok := s.image.ByKey("snis", "name", serverName); ok {
-			owner, err := uuid.Parse(keyText(s.image.Object("snis", sni)["certificate"]))
+			owner, err := uuid.Parse(schema.KeyText(s.image.Object("snis", sni)["certificate"]))
 			if r, ok := s.image.Get(t.Name, owner); ok && err == nil {
 				return r
 			}
@@ -196,7 +196,7 @@ func (s *syncer) follow(t *schema.Table, o schema.Object) schema.Object {
 	}
 	for _, ref := range t.References() {
 		if len(s.moved[ref.Table]) > 0 && o[ref.Field] != nil {
-			if to, moved := s.target(ref.Table, keyText(o[ref.Field])); moved {
+			if to, moved := s.target(ref.Table, schema.KeyText(o[ref.Field])); moved {
 				set(ref.Field, schema.Object{"id": to})
 			}
 		}
@@ -232,7 +232,7 @@ func (s *syncer) target(table, id string) (string, bool) {
 func (s *syncer) targets(ids []any) []any {
 	list := slices.Clone(ids)
 	for i, id := range list {
-		if to, moved := s.target(authorities, keyText(id)); moved {
+		if to, moved := s.target(authorities, schema.KeyText(id)); moved {
 			list[i] = to
 		}
 	}

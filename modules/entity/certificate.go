@@ -88,7 +88,7 @@ func checkKeyTypes(o schema.Object) string {
 	}
 	a, errA := parseCertificate(first)
 	b, errB := parseCertificate(second)
-	if errA == nil && errB == nil && keyType(a.PublicKey) == keyType(b.PublicKey) {
+	if errA == nil && errB == nil && KeyType(a.PublicKey) == KeyType(b.PublicKey) {
 		return "certificate and alternative certificate need to have different type (e.g. RSA and ECDSA), " +
 			"the provided certificates were both of the same type"
 	}

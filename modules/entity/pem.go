@@ -77,8 +77,9 @@ func samePublicKey(a, b crypto.PublicKey) bool {
 	return ok && k.Equal(b)
 }
 
-// keyType names the algorithm of a public key.
-func keyType(key crypto.PublicKey) string {
+// KeyType names the algorithm of a public key: RSA, ECDSA or Ed25519; any other
+// is empty.
+func KeyType(key crypto.PublicKey) string {
 	switch key.(type) {
 	case *rsa.PublicKey:
 		return "RSA"

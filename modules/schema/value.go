@@ -378,3 +378,17 @@ func joined(values []any) string {
 	}
 	return strings.Join(words, ", ")
 }
+
+// KeyText is the text that stands for a value of a processed object in a key:
+// that of a foreign key is the id, and null is empty.
+func KeyText(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	case Object:
+		return KeyText(v["id"])
+	}
+	return fmt.Sprint(v)
+}

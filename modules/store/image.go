@@ -78,7 +78,7 @@ func (im *Image) ByCacheKey(table string, o schema.Object) (*Row, bool) {
 	i := s.index(composite, "")
 	if i < 0 {
 		if len(s.CacheKey) == 1 && o[s.CacheKey[0]] != nil {
-			return im.ByKey(table, s.CacheKey[0], text(o[s.CacheKey[0]]))
+			return im.ByKey(table, s.CacheKey[0], schema.KeyText(o[s.CacheKey[0]]))
 		}
 		return nil, false
 	}

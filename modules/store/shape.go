@@ -160,7 +160,7 @@ func (s *shape) compositeKey(ix index, o schema.Object) string {
 	var b strings.Builder
 	for _, at := range ix.parts {
 		v := o[s.fields[at]]
-		part(&b, text(v), v == nil)
+		part(&b, schema.KeyText(v), v == nil)
 	}
 	return b.String()
 }
@@ -175,20 +175,6 @@ func part(b *strings.Builder, text string, null bool) {
 	b.WriteString(strconv.Itoa(len(text)))
 	b.WriteByte(':')
 	b.WriteString(text)
-}
-
-// text is the key of a value of a processed object.
-func text(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return ""
-	case string:
-		return v
-	case schema.Object:
-		return text(v["id"])
-	default:
-		return fmt.Sprint(v)
-	}
 }
 
 // indexOf is slices.Index for a name that is still bytes.

@@ -146,7 +146,7 @@ func (tx *Tx) check(s *shape, obj schema.Object, id ID) error {
 			if obj[field] == nil {
 				continue
 			}
-			if r := t.first(i, text(obj[field])); r != nil && r.ID != id {
+			if r := t.first(i, schema.KeyText(obj[field])); r != nil && r.ID != id {
 				return schema.UniqueViolation(schema.Object{field: obj[field]})
 			}
 		case composite:
@@ -163,7 +163,7 @@ func (tx *Tx) check(s *shape, obj schema.Object, id ID) error {
 		if obj[ref.Field] == nil {
 			continue
 		}
-		parent, err := uuid.Parse(text(obj[ref.Field]))
+		parent, err := uuid.Parse(schema.KeyText(obj[ref.Field]))
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", s.Name, ref.Field, err)
 		}
@@ -279,7 +279,7 @@ func notFound(by Key) *schema.Error {
 
 // identifier reads the id of a processed object.
 func identifier(o schema.Object) (ID, error) {
-	id, err := uuid.Parse(text(o["id"]))
+	id, err := uuid.Parse(schema.KeyText(o["id"]))
 	if err != nil {
 		return ID{}, fmt.Errorf("id: %w", err)
 	}
