@@ -48,6 +48,7 @@ const top = 9
 var house = []room{
 	{path: "modules/schema", floor: 0, uses: []string{uuid}},
 	{path: "modules/trie", floor: 0},
+	{path: "modules/metrics", floor: 0, uses: []string{"github.com/prometheus/client_golang"}},
 
 	{path: "modules/entity", floor: 1, uses: []string{uuid}},
 	{path: "modules/listen", floor: 1, uses: []string{caddyCore, "golang.org/x/sys"}},

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/metrics"
 	"github.com/portcullis-gateway/portcullis/modules/node"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
@@ -70,6 +71,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.store = mod.(store.Module)
 	a.unguard = guardCaddyAdmin(ctx)
+	ctx.GetMetricsRegistry().MustRegister(metrics.Totals())
 
 	if a.options, err = a.Settings.parse(a.logger); err != nil {
 		return err
