@@ -24,6 +24,8 @@ type door struct {
 	wrappers                          *[]json.RawMessage
 
 	access *admin.Access // nil for the proxy
+
+	accessLog, logCredentials *bool // nil for the Admin and the Status API
 }
 
 // readProxyListen reads the global option `proxy_listen`; see read.
@@ -33,8 +35,9 @@ func readProxyListen(d *caddyfile.Dispenser, app *proxy.App) error {
 		option: "proxy_listen", listen: &app.Listen,
 		readHeader: &t.Header, readBody: &t.Body, write: &t.Send, idle: &t.Idle,
 		maxHeaderSize: &app.MaxHeaderSize, gracePeriod: &app.GracePeriod, wrappers: &app.ListenerWrappersRaw,
+		accessLog: &app.AccessLog, logCredentials: &app.LogCredentials,
 	}
-	return door.read(d, doorWords)
+	return door.read(d, proxyWords)
 }
 
 // readAdminListen reads the global option `admin_listen`; see read.
@@ -76,7 +79,12 @@ func guardedDoor(option string, l *admin.Listeners) *door {
 //		}
 //	}
 //
-// The Admin and the Status API also have in their blocks:
+// The proxy also has in its block:
+//
+//	log
+//	log_credentials
+//
+// The Admin and the Status API have in theirs:
 //
 //	token       sha256:<sum>|file:<path>|{<placeholder>}
 //	client_auth <PEM files...>
@@ -178,6 +186,20 @@ var timeoutWords = words[door]{
 		return err
 	},
 }
+
+// proxyWords are doorWords and those about its log.
+var proxyWords = func() words[door] {
+	all := maps.Clone(doorWords)
+	all["log"] = func(d *caddyfile.Dispenser, o *door) error {
+		*o.accessLog = true
+		return none(d)
+	}
+	all["log_credentials"] = func(d *caddyfile.Dispenser, o *door) error {
+		*o.logCredentials = true
+		return none(d)
+	}
+	return all
+}()
 
 // guardedDoorWords are doorWords and those that say who may come in.
 var guardedDoorWords = func() words[door] {

@@ -46,6 +46,15 @@ type App struct {
 	// listener closes. Default: without limit.
 	GracePeriod caddy.Duration `json:"grace_period,omitempty"`
 
+	// Whether each request is written to the log, in the shape of the access
+	// logs of Caddy's sites: the logger `gateway_proxy.access`, which Caddy's
+	// `logging` can send elsewhere. Default: false.
+	AccessLog bool `json:"access_log,omitempty"`
+
+	// Whether the access log shows the headers Authorization, Cookie,
+	// Set-Cookie and Proxy-Authorization instead of "REDACTED". Default: false.
+	LogCredentials bool `json:"log_credentials,omitempty"`
+
 	// What stands between the sockets and TLS, the first one next to the
 	// socket. Listeners that have wrappers are opened anew by each reload,
 	// beside the old ones, which then drain. Default: none.
@@ -107,6 +116,9 @@ func (a *App) Start() error {
 		return err
 	}
 	a.engine, a.release = NewEngine(n, app.Options(), a.Timeouts, a.logger), app.Hold()
+	if a.AccessLog {
+		a.engine.access = &accessLog{logger: a.logger.Named("access"), credentials: a.LogCredentials}
+	}
 	g := serve.Generation{
 		Handler:     a.engine,
 		Trusted:     app.Options().Trusts,

@@ -128,6 +128,7 @@ func (b *sentBody) Read(p []byte) (int, error) {
 	w.finish(writing)
 	w.begin(awaiting)
 	n, err := b.from.Read(p)
+	b.try.received.Add(int64(n))
 	w.finish(awaiting)
 	w.begin(writing)
 	if err != nil && err != io.EOF {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
@@ -39,6 +40,7 @@ type Engine struct {
 	realIP   string // the header named by real_ip_header, as net/http spells it
 	timeouts serve.Timeouts
 	logger   *zap.Logger
+	access   *accessLog // nil: requests are not logged
 	wire     *wire
 	closed   sync.Once
 
@@ -67,13 +69,15 @@ func (e *Engine) Close() { e.closed.Do(dropWire) }
 
 // ServeHTTP answers a request. Where no route matches, the answer is Kong's
 // 404.
-func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.serve(w, r, false) }
+func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.serve(w, r, false, nil) }
 
 // serve answers a request and reports whether it did: with pass, one that no
-// route matches is left alone.
-func (e *Engine) serve(w http.ResponseWriter, r *http.Request, pass bool) (answered bool) {
+// route matches is left alone. In a site of Caddy's, its access log gets to know
+// what became of the request.
+func (e *Engine) serve(w http.ResponseWriter, r *http.Request, pass bool, site *caddyhttp.ExtraLogFields) (answered bool) {
 	x := exchanges.Get().(*exchange)
 	x.begin(e, w, r)
+	x.site = site
 	defer x.end()
 	return x.serve(pass)
 }
@@ -99,6 +103,14 @@ type exchange struct {
 	sentAt  time.Time // when the first try began; zero: no upstream was contacted
 	askedAt time.Time // when the try began that got the response
 	started bool      // the response's head is on its way
+
+	// For the log.
+	status int                       // of the answer; 0: none has begun
+	sent   int64                     // bytes of the answer's body
+	last   *try                      // nil: there was none
+	tries  int                       // how many there were
+	waited time.Duration             // from the start of the last one to the response's head
+	site   *caddyhttp.ExtraLogFields // nil outside of Caddy's sites
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -127,6 +139,9 @@ func (x *exchange) end() {
 		if abort {
 			defer panic(http.ErrAbortHandler) // ends the connection, and no more than that
 		}
+	}
+	if x.status != 0 || x.tries > 0 { // else it was passed on
+		x.log()
 	}
 	*x = exchange{}
 	exchanges.Put(x)

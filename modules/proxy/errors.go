@@ -59,13 +59,13 @@ func (x *exchange) answer(status int, message string, t template) {
 	text := t.before + message + t.between + x.id + t.after
 	h["Content-Type"] = []string{t.contentType}
 	h["Content-Length"] = []string{strconv.Itoa(len(text))}
-	x.started = true
 	// A client that receives nothing must not hold the connection for ever; one
 	// that left needs no error.
 	control := http.NewResponseController(x.w)
 	_ = control.SetWriteDeadline(time.Now().Add(time.Duration(x.timeouts.Send)))
-	x.w.WriteHeader(status)
-	_, _ = x.w.Write([]byte(text))
+	x.writeHead(status)
+	n, _ := x.w.Write([]byte(text))
+	x.sent = int64(n)
 	_ = control.Flush()
 	_ = control.SetWriteDeadline(time.Time{})
 }
@@ -83,8 +83,7 @@ func (x *exchange) answerGRPC(status, code int, message string) {
 // answerEmpty writes the head of an answer that has no body.
 func (x *exchange) answerEmpty(status int) {
 	x.w.Header()["Content-Length"] = []string{"0"}
-	x.started = true
-	x.w.WriteHeader(status)
+	x.writeHead(status)
 }
 
 // ownHeaders sets the headers of an answer that is not an upstream's.

@@ -53,6 +53,8 @@ func (x *exchange) forward() {
 		}
 		hostHeader := x.hostHeader(upstream, host, port)
 		t, req := x.newTry(x.dialFor(upstream, host, port, hostHeader), scheme(s.Protocol), hostHeader, path)
+		x.last = t
+		x.tries++
 		resp, err := transport.RoundTrip(req)
 		t.settle()
 		if err == nil {

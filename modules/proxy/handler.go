@@ -65,7 +65,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
-	if e.serve(w, r, h.Pass) {
+	site, _ := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
+	if e.serve(w, r, h.Pass, site) {
 		return nil
 	}
 	return next.ServeHTTP(w, r)

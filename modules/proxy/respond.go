@@ -14,6 +14,7 @@ import (
 func (x *exchange) respond(t *try, resp *http.Response) {
 	defer t.end()
 	x.askedAt = t.start
+	x.waited = time.Since(t.start)
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		x.upgrade(t, resp)
 		return
@@ -32,8 +33,7 @@ func (x *exchange) respond(t *try, resp *http.Response) {
 		}
 		x.w.Header()["Trailer"] = []string{strings.Join(names, ", ")}
 	}
-	x.started = true
-	x.w.WriteHeader(resp.StatusCode)
+	x.writeHead(resp.StatusCode)
 	if x.r.Method == http.MethodHead {
 		return
 	}
@@ -41,6 +41,12 @@ func (x *exchange) respond(t *try, resp *http.Response) {
 	if trailers {
 		x.copyTrailers(resp, announced)
 	}
+}
+
+// writeHead begins the answer.
+func (x *exchange) writeHead(status int) {
+	x.started, x.status = true, status
+	x.w.WriteHeader(status)
 }
 
 // buffers are for copying bodies.
@@ -62,7 +68,9 @@ func (x *exchange) copyBody(t *try, resp *http.Response) {
 		t.watch.finish(reading)
 		t.watch.begin(sending)
 		if n > 0 {
-			if _, err := x.w.Write((*buf)[:n]); err != nil {
+			written, err := x.w.Write((*buf)[:n])
+			x.sent += int64(written)
+			if err != nil {
 				panic(http.ErrAbortHandler) // the client is gone
 			}
 		}

@@ -20,16 +20,17 @@ import (
 type try struct {
 	context.Context // of the client's request; ends when the watch or the try does
 
-	cancel  context.CancelCauseFunc
-	dial    dial
-	watch   watch
-	start   time.Time
-	target  string // for the log
-	streams bool   // the client's body, on a goroutine of the transport
-	informs bool   // whether the client knows informational responses
-	sent    atomic.Bool
-	begun   atomic.Bool           // the upstream began to answer, whatever it is
-	bodyErr atomic.Pointer[error] // what reading the client's body failed with
+	cancel   context.CancelCauseFunc
+	dial     dial
+	watch    watch
+	start    time.Time
+	target   string       // for the log
+	streams  bool         // the client's body, on a goroutine of the transport
+	informs  bool         // whether the client knows informational responses
+	received atomic.Int64 // bytes of it that have been read
+	sent     atomic.Bool
+	begun    atomic.Bool           // the upstream began to answer, whatever it is
+	bodyErr  atomic.Pointer[error] // what reading the client's body failed with
 
 	informing sync.Mutex // held, before mu, while an informational response is sent
 

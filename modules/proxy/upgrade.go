@@ -39,7 +39,7 @@ func (x *exchange) upgrade(t *try, resp *http.Response) {
 		return
 	}
 	defer conn.Close()
-	x.started = true
+	x.started, x.status = true, http.StatusSwitchingProtocols
 	// Deadlines of the server no longer apply.
 	_ = conn.SetDeadline(time.Time{})
 	if err := writeHead(rw.Writer, h); err != nil {
