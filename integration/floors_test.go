@@ -48,6 +48,7 @@ const top = 9
 var house = []room{
 	{path: "modules/schema", floor: 0, uses: []string{uuid}},
 	{path: "modules/trie", floor: 0},
+	{path: "modules/hello", floor: 0},
 	{path: "modules/metrics", floor: 0, uses: []string{"github.com/prometheus/client_golang"}},
 
 	{path: "modules/entity", floor: 1, uses: []string{uuid}},
@@ -60,7 +61,7 @@ var house = []room{
 	{path: "modules/store/bolt", floor: 3, uses: []string{caddyCore, caddyfileWords, zap, "go.etcd.io/bbolt"}},
 	{path: "modules/store/memory", floor: 3, uses: []string{caddyCore, caddyfileWords, uuid, zap}},
 
-	{path: "modules/router", floor: 4, uses: []string{uuid}},
+	{path: "modules/router", floor: 4, uses: []string{uuid, "github.com/gaissmai/bart"}},
 	{path: "modules/balancer", floor: 4, uses: []string{uuid}},
 	{path: "modules/certs", floor: 4, uses: []string{uuid, "github.com/caddyserver/certmagic"}},
 	{path: "modules/serve", floor: 4, uses: []string{caddyCore, zap, "github.com/pires/go-proxyproto"}},

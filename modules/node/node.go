@@ -123,6 +123,11 @@ func (n *Node) Explain(req *router.Request, max int) router.Explanation {
 	return n.View().Snapshot.Explain(req, max)
 }
 
+// ExplainStream does the same for a TCP connection or UDP session.
+func (n *Node) ExplainStream(f *router.Flow, max int) router.Explanation {
+	return n.View().Snapshot.ExplainStream(f, max)
+}
+
 // Problems lists the rows that the store could not read or that could not be
 // compiled, at most max.
 func (n *Node) Problems(max int) []Problem {

@@ -29,13 +29,7 @@ func newConditions(r *entity.Route) (*conditions, error) {
 	if len(r.SNIs) == 0 && len(r.Headers) == 0 && len(r.Sources) == 0 && len(r.Destinations) == 0 {
 		return nil, nil
 	}
-	c := &conditions{}
-	for _, name := range r.SNIs {
-		if len(name) > 1 && !strings.HasSuffix(name, "*") {
-			name = strings.TrimSuffix(name, ".")
-		}
-		c.snis = append(c.snis, name)
-	}
+	c := &conditions{snis: serverNames(r.SNIs)}
 	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
 		h, err := newHeaderCondition(name, r.Headers[name])
 		if err != nil {
@@ -49,6 +43,18 @@ func newConditions(r *entity.Route) (*conditions, error) {
 	}
 	c.destinations, err = newEndpoints("destinations", r.Destinations)
 	return c, err
+}
+
+// serverNames are the names of a route's snis without the dot that may end them.
+func serverNames(snis []string) []string {
+	var names []string
+	for _, name := range snis {
+		if len(name) > 1 && !strings.HasSuffix(name, "*") {
+			name = strings.TrimSuffix(name, ".")
+		}
+		names = append(names, name)
+	}
+	return names
 }
 
 // hold reports whether the request meets the conditions, from the cheap ones
@@ -223,6 +229,9 @@ func newEndpoints(field string, items []entity.Endpoint) ([]endpoint, error) {
 func parseAddresses(s string) (netip.Prefix, bool) {
 	if strings.Contains(s, "/") {
 		p, err := netip.ParsePrefix(s)
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
 		return p, err == nil
 	}
 	a, err := netip.ParseAddr(s)

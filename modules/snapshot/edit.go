@@ -19,6 +19,7 @@ type edit struct {
 	image *store.Image
 
 	routes    *router.Edit[*Route]
+	streams   *router.StreamEdit[*Route]
 	services  *trie.Edit[*Service]
 	upstreams *trie.Edit[*Upstream]
 	trusting  *trie.Edit[uuid.UUID]
@@ -40,6 +41,7 @@ func (s *Snapshot) edit(im *store.Image) *edit {
 		base:           s,
 		image:          im,
 		routes:         s.routes.Edit(),
+		streams:        s.streams.Edit(),
 		services:       s.services.Edit(),
 		upstreams:      s.upstreams.Edit(),
 		trusting:       s.trusting.Edit(),
@@ -127,6 +129,7 @@ func (e *edit) finish() (*Snapshot, []Problem) {
 	}
 	next := &Snapshot{
 		routes:     e.routes.Index(),
+		streams:    e.streams.Index(),
 		services:   e.services.Map(),
 		upstreams:  e.upstreams.Map(),
 		trusting:   e.trusting.Map(),

@@ -73,6 +73,9 @@ func write(t *rapid.T, tx *store.Tx, pairs []schema.Object) {
 		tx.Upsert("services", byName(pick("service", services)), o)
 	case 2, 3, 4:
 		o := schema.Object{"paths": []any{pick("path", paths)}}
+		if yes.Draw(t, "for streams") {
+			o = schema.Object{"protocols": []any{"tls"}, "snis": []any{pick("server name", names[:2])}}
+		}
 		if s, ok := tx.Image().ByKey("services", "name", pick("service", services)); ok && yes.Draw(t, "with service") {
 			o["service"] = schema.Object{"id": s.ID.String()}
 		}
@@ -128,6 +131,16 @@ func facts(s *snapshot.Snapshot) map[string]string {
 			}
 		}
 		facts["path "+path] = answer
+	}
+	for _, name := range []string{"one.example", "two.example", "three"} {
+		answer := "none"
+		if m, ok := s.MatchStream(&router.Flow{Protocol: "tls", SNI: name}); ok {
+			answer = m.Route.Name
+			if m.Service != nil {
+				answer += " to " + m.Service.Name
+			}
+		}
+		facts["stream "+name] = answer
 	}
 	for _, name := range upstreams {
 		answer := "none"

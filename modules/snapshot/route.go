@@ -9,7 +9,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
 
-// Route is a route that requests may take.
+// Route is a route that requests, connections or UDP sessions may take.
 type Route struct {
 	*entity.Route
 }
@@ -17,7 +17,7 @@ type Route struct {
 func (e *edit) changeRoute(c store.Change) {
 	if c.Before != nil {
 		if r, ok := view[entity.Route](e, "routes", c.Before); ok {
-			e.routes.Remove(r)
+			e.removeRoute(r)
 		}
 	}
 	if c.After != nil {
@@ -25,18 +25,33 @@ func (e *edit) changeRoute(c store.Change) {
 	}
 }
 
-// addRoute puts a route into the index, unless its service is disabled or it
-// is not for HTTP.
+// addRoute puts a route into the index of its kind, unless its service is
+// disabled.
 func (e *edit) addRoute(row *store.Row) {
 	r, ok := view[entity.Route](e, "routes", row)
-	if !ok || !forHTTP(r.Protocols) || !e.enabled(r.Service) {
+	if !ok || !e.enabled(r.Service) {
 		return
 	}
 	r.Protocols, r.Methods = shareWords(r.Protocols), shareWords(r.Methods)
 	r.PathHandling = ""
 	r.Tags = nil
-	if err := e.routes.Add(r, &Route{Route: r}); err != nil {
+	var err error
+	if forHTTP(r.Protocols) {
+		err = e.routes.Add(r, &Route{Route: r})
+	} else {
+		err = e.streams.Add(r, &Route{Route: r})
+	}
+	if err != nil {
 		e.problem("routes", row.ID, err)
+	}
+}
+
+// removeRoute takes a route out of the index of its kind.
+func (e *edit) removeRoute(r *entity.Route) {
+	if forHTTP(r.Protocols) {
+		e.routes.Remove(r)
+	} else {
+		e.streams.Remove(r)
 	}
 }
 
@@ -76,6 +91,6 @@ func shareWords(words []string) []string {
 }
 
 var (
-	commonWords = []string{"http", "https", "grpc", "grpcs", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+	commonWords = []string{"http", "https", "grpc", "grpcs", "tcp", "tls", "tls_passthrough", "udp", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 	wordLists   sync.Map // joined words to []string
 )

@@ -62,7 +62,7 @@ func (e *edit) toggleRoutes(service uuid.UUID, on bool) {
 		if on {
 			e.addRoute(r)
 		} else if route, ok := view[entity.Route](e, "routes", r); ok {
-			e.routes.Remove(route)
+			e.removeRoute(route)
 		}
 	}
 }

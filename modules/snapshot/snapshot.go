@@ -18,6 +18,7 @@ import (
 // which shares with it all that the changes do not touch.
 type Snapshot struct {
 	routes     *router.Index[*Route]
+	streams    *router.StreamIndex[*Route]
 	services   trie.Map[*Service]  // by the 16 bytes of the id
 	upstreams  trie.Map[*Upstream] // by name, as services name them
 	trusting   trie.Map[uuid.UUID] // services that have ca_certificates, by id
@@ -52,7 +53,7 @@ type Match struct {
 // New compiles all that the image holds. Rows that do not compile become
 // problems.
 func New(im *store.Image) *Snapshot {
-	empty := &Snapshot{routes: router.New[*Route](), certs: certs.New()}
+	empty := &Snapshot{routes: router.New[*Route](), streams: router.NewStreams[*Route](), certs: certs.New()}
 	e := empty.edit(im)
 	for _, table := range []string{"certificates", "snis", "upstreams", "services", "routes"} {
 		im.Ascend(table, uuid.Nil, func(r *store.Row) bool {
@@ -84,16 +85,36 @@ func (s *Snapshot) Match(r *router.Request) (Match, bool) {
 	if !ok {
 		return Match{}, false
 	}
-	match := Match{Route: m.Value, Path: m.Path}
-	if ref := m.Value.Service; ref != nil {
-		match.Service, _ = s.services.Get(string(ref.ID[:]))
+	return Match{Route: m.Value, Service: s.serviceOf(m.Value), Path: m.Path}, true
+}
+
+// MatchStream finds the route of a TCP connection or UDP session and the
+// service behind it.
+func (s *Snapshot) MatchStream(f *router.Flow) (Match, bool) {
+	route, ok := s.streams.Match(f)
+	if !ok {
+		return Match{}, false
 	}
-	return match, true
+	return Match{Route: route, Service: s.serviceOf(route)}, true
+}
+
+// serviceOf is the service of a route; nil if it has none.
+func (s *Snapshot) serviceOf(r *Route) *Service {
+	if r.Service == nil {
+		return nil
+	}
+	service, _ := s.services.Get(string(r.Service.ID[:]))
+	return service
 }
 
 // Explain tells which route a request would take, and why others would not.
 func (s *Snapshot) Explain(r *router.Request, max int) router.Explanation {
 	return s.routes.Explain(r, max)
+}
+
+// ExplainStream does the same for a TCP connection or UDP session.
+func (s *Snapshot) ExplainStream(f *router.Flow, max int) router.Explanation {
+	return s.streams.Explain(f, max)
 }
 
 // Upstream finds an upstream by the name that a service has as its host.
