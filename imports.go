@@ -12,4 +12,5 @@ import (
 	_ "github.com/portcullis-gateway/portcullis/modules/proxy"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/bolt"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/memory"
+	_ "github.com/portcullis-gateway/portcullis/transparent"
 )

@@ -111,6 +111,9 @@ func (l *Listeners) validate(ctx caddy.Context, app string) error {
 		if err := b.Validate(l.option, listen.HTTP); err != nil {
 			return err
 		}
+		if b.Transparent != "" {
+			return fmt.Errorf("%s: %q: flag \"transparent\": only for proxy_listen and stream_listen", l.option, b)
+		}
 	}
 	if err := listen.Conflicts(append(othersBinds(ctx, app), l.Listen...)...); err != nil {
 		return fmt.Errorf("%s: %w", l.option, err)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests use and the machine lacks: gcc for the race
-# detector, curl for the commands of the README, ss to read sockets back.
+# detector, curl for the commands of the README, ss to read sockets back, nft and
+# iptables to divert connections.
 # It touches nothing when all is there.
 set -eu
 
@@ -13,6 +14,8 @@ need() { # need <command> <Debian package>...
 need gcc gcc libc6-dev
 need curl curl ca-certificates
 need ss iproute2
+need nft nftables
+need iptables iptables
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

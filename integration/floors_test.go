@@ -50,6 +50,8 @@ var house = []room{
 	{path: "modules/trie", floor: 0},
 	{path: "modules/hello", floor: 0},
 	{path: "modules/metrics", floor: 0, uses: []string{"github.com/prometheus/client_golang"}},
+	{path: "transparent", floor: 0, uses: []string{caddyCore, caddyfileWords, zap, "golang.org/x/sys"}},
+	{path: "transparent/netnstest", floor: 0, uses: []string{"golang.org/x/sys"}},
 
 	{path: "modules/entity", floor: 1, uses: []string{uuid}},
 	{path: "modules/listen", floor: 1, uses: []string{caddyCore, "golang.org/x/sys"}},

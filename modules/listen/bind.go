@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 // Bind is one entry of a listen line: an address and its flags.
@@ -71,9 +73,17 @@ type Bind struct {
 	// Default: false.
 	UDP bool `json:"udp,omitempty"`
 
-	// Whether to accept connections for addresses that are not this host's.
-	// Not supported yet: a bind with it is refused. Default: false.
-	Transparent bool `json:"transparent,omitempty"`
+	// Which connections to accept that were addressed to others and that a
+	// firewall has diverted here: `tproxy` (Linux; needs the capability
+	// CAP_NET_RAW or CAP_NET_ADMIN), `redirect` (REDIRECT, DNAT), or `on` for
+	// both. Their local address is the one that the client asked for, and routes
+	// match it with `destinations`. Default: none; such connections look as if
+	// this listener had been asked for.
+	Transparent string `json:"transparent,omitempty"`
+
+	// Whether to refuse connections that were addressed to this listener
+	// itself; `transparent` only. Default: false.
+	Intercepted bool `json:"intercepted,omitempty"`
 }
 
 // String gives the bind back as an entry of a listen line: the address, then
@@ -116,10 +126,25 @@ func (b Bind) validate(set FlagSet) error {
 			return err
 		}
 	}
+	if b.Intercepted && b.Transparent == "" {
+		return fmt.Errorf("flag \"intercepted\": only together with \"transparent\"")
+	}
 	if b.UDP && b.SSL {
 		return fmt.Errorf("flags \"udp\" and \"ssl\" exclude each other")
 	}
 	return nil
+}
+
+// modes are the ways of interception that the bind serves.
+func (b Bind) modes() transparent.Modes {
+	switch b.Transparent {
+	case "":
+		return 0
+	case "on":
+		return transparent.AllModes
+	}
+	m, _ := transparent.ParseModes(b.Transparent)
+	return m
 }
 
 // IsLoopback reports whether only this host can reach the bind. A hostname

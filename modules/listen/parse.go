@@ -1,7 +1,6 @@
 package listen
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -92,15 +91,29 @@ var flags = []flag{
 	},
 	boolean("udp", Stream, func(b *Bind) *bool { return &b.UDP }),
 	{
-		name: "transparent", sets: HTTP | Stream,
+		name: "transparent", form: "transparent[=tproxy|redirect]", sets: HTTP | Stream,
 		word: func(b Bind) string {
-			if !b.Transparent {
+			switch b.Transparent {
+			case "":
 				return ""
+			case "on":
+				return "transparent"
 			}
-			return "transparent"
+			return "transparent=" + b.Transparent
 		},
-		set: func(*Bind, string) error { return errors.New(`flag "transparent": not supported yet`) },
+		set: func(b *Bind, value string) error {
+			switch value {
+			case "":
+				value = "on"
+			case "tproxy", "redirect":
+			default:
+				return fmt.Errorf("flag %q: want transparent, transparent=tproxy or transparent=redirect", "transparent="+value)
+			}
+			b.Transparent = value
+			return nil
+		},
 	},
+	boolean("intercepted", HTTP|Stream, func(b *Bind) *bool { return &b.Intercepted }),
 }
 
 // boolean makes a flag that is on when its word is there.

@@ -77,7 +77,7 @@ func TestParse_acceptsKongsLines(t *testing.T) {
 }
 
 func TestParse_errorsSayWhatIsAccepted(t *testing.T) {
-	const accepted = "accepted: ssl, http2, proxy_protocol, deferred, bind, reuseport, backlog=N, ipv6only=on|off, so_keepalive=on|off|[idle]:[intvl]:[cnt]"
+	const accepted = "accepted: ssl, http2, proxy_protocol, deferred, bind, reuseport, backlog=N, ipv6only=on|off, so_keepalive=on|off|[idle]:[intvl]:[cnt], transparent[=tproxy|redirect], intercepted"
 	const forms = "want <IPv4>:<port>, [<IPv6>]:<port> or <hostname>:<port>"
 	for _, tt := range []struct {
 		name, line string
@@ -87,9 +87,10 @@ func TestParse_errorsSayWhatIsAccepted(t *testing.T) {
 		{"misspelt flag", "0.0.0.0:8000 reuzeport", HTTP, `proxy_listen: "0.0.0.0:8000 reuzeport": unknown flag "reuzeport"; ` + accepted},
 		{"only the bad entry is quoted", "0.0.0.0:8000, 0.0.0.0:8443  ssl  SSL", HTTP, `proxy_listen: "0.0.0.0:8443 ssl SSL": unknown flag "SSL"; ` + accepted},
 		{"a flag of streams", "0.0.0.0:53 udp", HTTP, `proxy_listen: "0.0.0.0:53 udp": unknown flag "udp"; ` + accepted},
-		{"a flag of http", "0.0.0.0:53 http2", Stream, `proxy_listen: "0.0.0.0:53 http2": unknown flag "http2"; accepted: ssl, proxy_protocol, bind, reuseport, backlog=N, ipv6only=on|off, so_keepalive=on|off|[idle]:[intvl]:[cnt], udp`},
+		{"a flag of http", "0.0.0.0:53 http2", Stream, `proxy_listen: "0.0.0.0:53 http2": unknown flag "http2"; accepted: ssl, proxy_protocol, bind, reuseport, backlog=N, ipv6only=on|off, so_keepalive=on|off|[idle]:[intvl]:[cnt], udp, transparent[=tproxy|redirect], intercepted`},
 		{"a value where none belongs", "0.0.0.0:80 ssl=on", HTTP, `proxy_listen: "0.0.0.0:80 ssl=on": unknown flag "ssl=on"; ` + accepted},
-		{"transparent", "0.0.0.0:80 transparent", HTTP, `proxy_listen: "0.0.0.0:80 transparent": flag "transparent": not supported yet`},
+		{"a way of interception that is none", "0.0.0.0:80 transparent=nat", HTTP, `proxy_listen: "0.0.0.0:80 transparent=nat": flag "transparent=nat": want transparent, transparent=tproxy or transparent=redirect`},
+		{"intercepted alone", "0.0.0.0:80 intercepted", HTTP, `proxy_listen: "0.0.0.0:80 intercepted": flag "intercepted": only together with "transparent"`},
 		{"forgotten comma", "0.0.0.0:80 0.0.0.0:443 ssl", HTTP, `proxy_listen: "0.0.0.0:80 0.0.0.0:443 ssl": unknown flag "0.0.0.0:443"; entries are separated by commas`},
 		{"repeated flag", "0.0.0.0:80 ssl bind ssl", HTTP, `proxy_listen: "0.0.0.0:80 ssl bind ssl": flag "ssl": given twice`},
 		{"udp with ssl", "0.0.0.0:80 ssl udp", Stream, `proxy_listen: "0.0.0.0:80 ssl udp": flags "udp" and "ssl" exclude each other`},
@@ -137,7 +138,7 @@ func TestValidate_checksBindsFromJSON(t *testing.T) {
 		{"ipv6only", `{"address":"::","port":1,"ipv6only":"yes"}`, `flag "ipv6only=yes": want ipv6only=on or ipv6only=off`},
 		{"backlog", `{"address":"::","port":1,"backlog":-3}`, `flag "backlog=-3": want backlog=N`},
 		{"udp is for streams", `{"address":"::","port":1,"udp":true}`, `unknown flag "udp"; accepted: ssl`},
-		{"transparent", `{"address":"::","port":1,"transparent":true}`, `flag "transparent": not supported yet`},
+		{"transparent", `{"address":"::","port":1,"transparent":"nat"}`, `flag "transparent=nat": want transparent`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var b Bind

@@ -1,11 +1,11 @@
 package listen
 
 import (
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
-	"time"
+
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 // private is the set of this process's listeners that must not be reached
@@ -15,7 +15,6 @@ var private privateSet
 type privateSet struct {
 	mu    sync.RWMutex
 	addrs map[uint16][]netip.Addr // by port, protected by mu
-	host  hostAddrs
 }
 
 // MarkPrivate tells that a listener on addr belongs to an Admin API or the
@@ -63,42 +62,8 @@ func IsPrivate(dst netip.AddrPort) bool {
 		return true
 	}
 	wildcard := slices.ContainsFunc(listeners, netip.Addr.IsUnspecified)
-	return wildcard && (ip.IsLoopback() || private.host.contains(ip))
+	return wildcard && transparent.IsHostAddress(ip)
 }
 
 // bare strips what makes two spellings of one address differ.
 func bare(ip netip.Addr) netip.Addr { return ip.Unmap().WithZone("") }
-
-// hostAddrsAge is how long the addresses of the network interfaces are
-// remembered: asking takes about 10 µs and they change seldom.
-const hostAddrsAge = 5 * time.Second
-
-// hostAddrs remembers the addresses of this host's network interfaces.
-type hostAddrs struct {
-	mu    sync.Mutex
-	addrs []netip.Addr // protected by mu
-	asked time.Time    // protected by mu
-}
-
-// contains reports whether ip is one of them. When the system does not tell
-// which they are, any might be.
-func (h *hostAddrs) contains(ip netip.Addr) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if time.Since(h.asked) > hostAddrsAge {
-		found, err := net.InterfaceAddrs()
-		if err != nil {
-			return true
-		}
-		h.addrs = h.addrs[:0]
-		for _, a := range found {
-			if prefix, ok := a.(*net.IPNet); ok {
-				if addr, ok := netip.AddrFromSlice(prefix.IP); ok {
-					h.addrs = append(h.addrs, bare(addr))
-				}
-			}
-		}
-		h.asked = time.Now()
-	}
-	return slices.Contains(h.addrs, ip)
-}

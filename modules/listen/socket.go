@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 // Socket is one accepting socket of a bind. One goroutine at a time may call
@@ -23,6 +25,9 @@ type Socket struct {
 	*net.TCPListener
 	addr netip.AddrPort
 	key  groupKey
+
+	modes       transparent.Modes
+	intercepted bool
 
 	closeOnce sync.Once
 	closeErr  error
@@ -154,7 +159,13 @@ func (b Bind) listenOne(ctx context.Context, addr netip.AddrPort) (*Socket, []st
 	var warnings []string
 	lc := net.ListenConfig{
 		Control: func(_, _ string, c syscall.RawConn) error {
-			return c.Control(func(fd uintptr) { warnings = setAll(fd, options) })
+			if err := c.Control(func(fd uintptr) { warnings = setAll(fd, options) }); err != nil {
+				return err
+			}
+			if b.Transparent == "" {
+				return nil
+			}
+			return b.modes().Control("", "", c)
 		},
 	}
 	lc.SetMultipathTCP(false)
@@ -176,12 +187,26 @@ func (b Bind) listenOne(ctx context.Context, addr netip.AddrPort) (*Socket, []st
 		warnings = append(warnings, setBacklogOf(tcp, b.Backlog)...)
 	}
 	bound := tcp.Addr().(*net.TCPAddr).AddrPort()
-	return &Socket{TCPListener: tcp, addr: bound, key: groupKey{bound, b.IPv6Only != "off"}}, warnings, nil
+	return &Socket{
+		TCPListener: tcp, addr: bound, key: groupKey{bound, b.IPv6Only != "off"},
+		modes: b.modes(), intercepted: b.Intercepted,
+	}, warnings, nil
 }
 
 // AddrPort is the address the socket is bound to, with the port the system
 // chose if it was left to it.
 func (s *Socket) AddrPort() netip.AddrPort { return s.addr }
+
+// Arrival tells how an accepted connection came to a bind with `transparent`;
+// of other binds it is the zero value. It is not ok if the bind does not take
+// such connections. Ask as soon as the connection is accepted.
+func (s *Socket) Arrival(c *net.TCPConn) (a transparent.Arrival, ok bool) {
+	if s.modes == 0 {
+		return a, true
+	}
+	a = s.modes.Locate(c, s.addr)
+	return a, s.modes.Admits(a.How, s.intercepted)
+}
 
 // Accept waits for the next connection, which is a *net.TCPConn. It returns
 // net.ErrClosed when the socket was closed, or has been drained.
@@ -234,7 +259,10 @@ func earlier(a, b time.Time) time.Time {
 // explain adds what the operator can do about an error from bind or listen. The
 // caller holds open.mu.
 func explain(err error, addr netip.AddrPort) error {
+	var denied *transparent.PrivilegeError
 	switch {
+	case errors.As(err, &denied):
+		return fmt.Errorf("listen %s: flag \"transparent\": %w", addr, denied)
 	case errors.Is(err, syscall.EACCES) && addr.Port() < 1024:
 		return fmt.Errorf("%w: ports below 1024 need the capability CAP_NET_BIND_SERVICE "+
 			"(systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE; binary: setcap cap_net_bind_service=+ep), "+

@@ -64,6 +64,9 @@ func (x *exchange) received() int64 {
 // story is what the gateway did with the request.
 func (x *exchange) story() []zap.Field {
 	fields := append(make([]zap.Field, 0, 10), zap.String("request_id", x.id))
+	if x.intercepts {
+		fields = append(fields, zap.Stringer("arrived", x.arrived), zap.Stringer("destination", x.routing.Destination))
+	}
 	if r := x.match.Route; r != nil {
 		fields = append(fields, zap.Stringer("route_id", r.ID))
 		if r.Name != "" {

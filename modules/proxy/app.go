@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -119,6 +120,7 @@ func (a *App) Start() error {
 	if a.AccessLog {
 		a.engine.access = &accessLog{logger: a.logger.Named("access"), credentials: a.LogCredentials}
 	}
+	a.engine.intercepts = slices.ContainsFunc(a.Listen, func(b listen.Bind) bool { return b.Transparent != "" })
 	g := serve.Generation{
 		Handler:     a.engine,
 		Trusted:     app.Options().Trusts,

@@ -154,7 +154,7 @@ func TestApp_validate(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
 		{`{"listen":[{"address":"127.0.0.1","port":80},{"address":"127.0.0.1","port":80}]}`, "ask for the same address"},
 		{`{"listen":[{"address":"127.0.0.1","port":80,"udp":true}]}`, "udp"},
-		{`{"listen":[{"address":"127.0.0.1","port":80,"transparent":true}]}`, "not supported yet"},
+		{`{"listen":[{"address":"127.0.0.1","port":80,"transparent":"tunnel"}]}`, "want transparent, transparent=tproxy or transparent=redirect"},
 		{`{"listen":[],"grace_period":"-1s"}`, "grace_period"},
 		{`{"listen":[],"max_header_size":-1}`, "max_header_size"},
 	} {

@@ -35,14 +35,15 @@ type Source interface{ View() *node.View }
 // byte. Connections to upstreams are shared by all engines of the process and
 // stay open across a reload.
 type Engine struct {
-	source   Source
-	options  *gateway.Options
-	realIP   string // the header named by real_ip_header, as net/http spells it
-	timeouts serve.Timeouts
-	logger   *zap.Logger
-	access   *accessLog // nil: requests are not logged
-	wire     *wire
-	closed   sync.Once
+	source     Source
+	options    *gateway.Options
+	realIP     string // the header named by real_ip_header, as net/http spells it
+	timeouts   serve.Timeouts
+	logger     *zap.Logger
+	access     *accessLog // nil: requests are not logged
+	wire       *wire
+	intercepts bool // a listener has the flag `transparent`
+	closed     sync.Once
 
 	// transport sends requests to services, by their protocol. What it must
 	// know to connect is in the requests; see dial.

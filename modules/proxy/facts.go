@@ -10,16 +10,18 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/serve"
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 // facts is what the request's connection and head say.
 type facts struct {
-	peer    netip.AddrPort // who is connected; invalid for a Unix socket
-	client  netip.AddrPort // who asks, as far as a trusted peer knows
-	trusted bool           // whether the peer may speak for others
-	scheme  string         // of the connection: http or https
-	port    string         // that the request arrived on, by port_maps
-	host    string         // from the Host header: without port, in lower case
+	peer    netip.AddrPort  // who is connected; invalid for a Unix socket
+	client  netip.AddrPort  // who asks, as far as a trusted peer knows
+	trusted bool            // whether the peer may speak for others
+	scheme  string          // of the connection: http or https
+	port    string          // that the request arrived on, by port_maps
+	arrived transparent.How // Unknown unless the listener is transparent
+	host    string          // from the Host header: without port, in lower case
 
 	path  string // as it was sent, without the query
 	query string // as it was sent, with its "?"; empty if there was none
@@ -41,7 +43,15 @@ func (x *exchange) gather() {
 		local = addrPort(a)
 	}
 	x.meetPeer()
-	public := x.options.PublicPort(local.Port())
+	public := local.Port()
+	if x.intercepts {
+		if c := serve.ConnFrom(r.Context()); c != nil {
+			x.arrived = c.Arrival().How
+		}
+	}
+	if !x.arrived.Intercepted() { // else it is a port of somebody else's
+		public = x.options.PublicPort(public)
+	}
 	x.port = strconv.Itoa(int(public))
 	x.host = strings.ToLower(hostOnly(r.Host))
 	x.path, x.query = target(r)

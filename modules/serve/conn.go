@@ -7,8 +7,10 @@ import (
 	"sync/atomic"
 
 	proxyproto "github.com/pires/go-proxyproto"
+	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/listen"
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 // Conn is an accepted connection; handlers get it with [ConnFrom]. It wraps
@@ -16,6 +18,9 @@ import (
 type Conn struct {
 	*net.TCPConn
 	server *server
+
+	arrival transparent.Arrival // zero without `transparent`
+	local   net.Addr            // what arrival says; nil without `transparent`
 
 	header    *proxyproto.Conn // nil without `proxy_protocol`
 	untrusted bool             // whether what header says is not believed
@@ -42,9 +47,21 @@ func (c *Conn) Bind() listen.Bind { return c.server.config.Bind }
 // does not change it.
 func (c *Conn) Peer() netip.AddrPort { return addrPort(c.TCPConn.RemoteAddr()) }
 
-// Local is the socket's own address: a particular one even if the bind is a
-// wildcard. A PROXY protocol header does not change it.
-func (c *Conn) Local() netip.AddrPort { return addrPort(c.TCPConn.LocalAddr()) }
+// Local is the address that the client connected to: a particular one even if
+// the bind is a wildcard, and somebody else's if the bind is `transparent`. A
+// PROXY protocol header does not change it.
+func (c *Conn) Local() netip.AddrPort { return addrPort(c.LocalAddr()) }
+
+// LocalAddr is Local as a *net.TCPAddr.
+func (c *Conn) LocalAddr() net.Addr {
+	if c.local != nil {
+		return c.local
+	}
+	return c.TCPConn.LocalAddr()
+}
+
+// Arrival tells how the connection came to a bind with `transparent`.
+func (c *Conn) Arrival() transparent.Arrival { return c.arrival }
 
 // Proxied returns the addresses in the PROXY protocol header: the client's, and
 // the one it connected to. It is not ok if the bind has no `proxy_protocol`, if
@@ -117,11 +134,14 @@ type acceptor struct {
 
 // Accept returns a *Conn, or a proxied one.
 func (a acceptor) Accept() (net.Conn, error) {
-	tcp, err := a.AcceptTCP()
+	tcp, arrival, err := a.admitted()
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{TCPConn: tcp, server: a.server}
+	c := &Conn{TCPConn: tcp, server: a.server, arrival: arrival}
+	if c.Bind().Transparent != "" {
+		c.local = net.TCPAddrFromAddrPort(arrival.Destination)
+	}
 	c.begin()
 	c.fresh.Store(true)
 	a.server.fresh.add(1)
@@ -136,6 +156,27 @@ func (a acceptor) Accept() (net.Conn, error) {
 		proxyproto.WithPolicy(proxyproto.REQUIRE),
 		proxyproto.SetReadHeaderTimeout(max(0, a.server.config.ReadHeaderTimeout)))
 	return proxied{c.header, c}, nil
+}
+
+// admitted accepts the next connection that the bind takes, however it arrived,
+// and resets others.
+func (a acceptor) admitted() (*net.TCPConn, transparent.Arrival, error) {
+	for {
+		tcp, err := a.AcceptTCP()
+		if err != nil {
+			return nil, transparent.Arrival{}, err
+		}
+		arrival, ok := a.Arrival(tcp)
+		if ok {
+			return tcp, arrival, nil
+		}
+		if c := a.server.logger().Check(zap.DebugLevel, "connection refused for how it arrived"); c != nil {
+			c.Write(zap.Stringer("listener", a.server.config.Bind), zap.Stringer("remote", tcp.RemoteAddr()),
+				zap.Stringer("arrived", arrival.How), zap.Stringer("destination", arrival.Destination))
+		}
+		_ = tcp.SetLinger(0)
+		tcp.Close()
+	}
 }
 
 // connOf finds the Conn inside of what net/http holds.

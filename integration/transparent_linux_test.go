@@ -1,0 +1,272 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/portcullis-gateway/portcullis/transparent/netnstest"
+)
+
+// An interceptor is the binary on the host in the middle, between a client and
+// a server.
+type interceptor struct {
+	*netnstest.Net
+	t    *testing.T
+	home *home
+	cmd  *exec.Cmd
+	log  *transcript
+}
+
+// intercept makes the hosts and runs the gateway with a Caddyfile.
+func intercept(t *testing.T, caddyfile string) *interceptor {
+	t.Helper()
+	i := &interceptor{Net: netnstest.New(t), t: t, home: newHome(t, caddyfile), log: new(transcript)}
+	i.cmd = i.inside("run", "--config", "gateway.caddyfile")
+	i.cmd.Stdout, i.cmd.Stderr = i.log, i.log
+	if err := i.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		_ = i.cmd.Wait()
+		close(exited)
+	}()
+	t.Cleanup(func() {
+		_ = i.cmd.Process.Signal(syscall.SIGTERM)
+		<-exited
+		if log := i.log.String(); t.Failed() || strings.Contains(log, "DATA RACE") {
+			t.Errorf("the log of the gateway:\n%s", log)
+		}
+	})
+	for deadline := time.Now().Add(patience); !strings.Contains(i.log.String(), `"serving initial configuration"`); time.Sleep(20 * time.Millisecond) {
+		select {
+		case <-exited:
+			t.Fatalf("the gateway did not start\n%s", i.log)
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the gateway is not ready\n%s", i.log)
+		}
+	}
+	return i
+}
+
+// inside prepares a run of the binary on the gateway.
+func (i *interceptor) inside(args ...string) *exec.Cmd {
+	i.t.Helper()
+	outside := i.home.command(args...)
+	cmd := i.Gateway.Command(outside.Path, args...)
+	cmd.Dir, cmd.Env = outside.Dir, outside.Env
+	return cmd
+}
+
+// clientOn is a client on a host that does not mind certificates.
+func clientOn(t *testing.T, h *netnstest.Host, http2 bool) *http.Client {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(!http2)
+	protocols.SetHTTP2(http2)
+	transport := &http.Transport{
+		Protocols:       protocols,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		DialContext: func(_ context.Context, network, address string) (c net.Conn, err error) {
+			h.Do(func() { c, err = net.DialTimeout(network, address, 5*time.Second) })
+			return c, err
+		},
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: patience}
+}
+
+// write sends an entity to the Admin API.
+func (i *interceptor) write(path string, entity map[string]any) {
+	i.t.Helper()
+	body, _ := json.Marshal(entity)
+	url := fmt.Sprintf("http://%s/%s", i.home.addr("ADMIN"), path)
+	resp, err := clientOn(i.t, i.Gateway, false).Post(url, "application/json", bytes.NewReader(body))
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if answer, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusCreated {
+		i.t.Fatalf("POST /%s: %s: %s", path, resp.Status, answer)
+	}
+}
+
+// serveOn runs an HTTP server on a host that answers its name.
+func serveOn(t *testing.T, h *netnstest.Host, at netip.AddrPort, name string) {
+	t.Helper()
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, name)
+	}))
+	s.Listener.Close()
+	h.Do(func() {
+		var err error
+		if s.Listener, err = net.Listen("tcp", at.String()); err != nil {
+			t.Error(err)
+		}
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+}
+
+const interceptorFile = `{
+	gateway {
+		store memory
+	}
+	proxy_listen 0.0.0.0:8000 transparent, [::]:8000 transparent, 0.0.0.0:8443 ssl http2 transparent, [::]:8443 ssl http2 transparent {
+		log
+	}
+	admin_listen 127.0.0.1:{$ADMIN}
+	status_listen off
+}
+`
+
+const interceptorRules = `
+table inet gw {
+	chain pre {
+		type filter hook prerouting priority mangle; policy accept;
+		fib daddr type local return
+		iifname "g0" tcp dport { 80, 8000 } tproxy to :8000 meta mark set 1 accept
+		iifname "g0" tcp dport 443 tproxy to :8443 meta mark set 1 accept
+		iifname "g0" tcp dport { 80, 443, 8000 } drop
+	}
+}
+table ip gwnat {
+	chain pre {
+		type nat hook prerouting priority dstnat; policy accept;
+		iifname "g0" tcp dport 81 redirect to :8000
+		iifname "g0" tcp dport 444 redirect to :8443
+		iifname "g0" tcp dport 82 dnat to 10.77.1.1:8000
+	}
+}
+table ip6 gwnat6 {
+	chain pre {
+		type nat hook prerouting priority dstnat; policy accept;
+		iifname "g0" tcp dport 81 redirect to :8000
+		iifname "g0" tcp dport 444 redirect to :8443
+		iifname "g0" tcp dport 82 dnat to [fd77:1::1]:8000
+	}
+}
+`
+
+// Requests are routed by where their connection wanted to go, however it came
+// here, and the log tells.
+func TestTransparent_routesByDestination(t *testing.T) {
+	i := intercept(t, strings.Replace(interceptorFile, "store memory", "store bolt {$HOME}/gateway.db", 1))
+	i.Gateway.RouteMarked("1", "100")
+	i.Gateway.Nft(interceptorRules)
+	i.write("services", map[string]any{"name": "upstream", "url": "http://10.77.2.2:9000"})
+	serveOn(t, i.Server, netip.MustParseAddrPort("10.77.2.2:9000"), "upstream")
+	for _, port := range []int{80, 81, 82, 443, 444, 8000} {
+		for name, ip := range map[string]string{"v4": "10.77.2.2", "v6": "fd77:2::2"} {
+			i.write("services/upstream/routes", map[string]any{
+				"name": fmt.Sprintf("%s-%d", name, port), "paths": []string{"/here"},
+				"destinations": []any{map[string]any{"ip": ip, "port": port}},
+			})
+		}
+	}
+	i.write("services/upstream/routes", map[string]any{
+		"name": "direct", "destinations": []any{map[string]any{"ip": "10.77.1.1", "port": 8000}},
+	})
+
+	for _, tt := range []struct {
+		url, arrived string
+		http2        bool
+		route        string
+	}{
+		{"http://10.77.2.2:80/here", "tproxy", false, "v4-80"},
+		{"http://[fd77:2::2]:80/here", "tproxy", false, "v6-80"},
+		{"http://10.77.2.2:8000/here", "tproxy", false, "v4-8000"},
+		{"http://10.77.2.2:81/here", "redirect", false, "v4-81"},
+		{"http://[fd77:2::2]:81/here", "redirect", false, "v6-81"},
+		{"http://10.77.2.2:82/here", "redirect", false, "v4-82"},
+		{"http://[fd77:2::2]:82/here", "redirect", false, "v6-82"},
+		{"https://10.77.2.2:443/here", "tproxy", false, "v4-443"},
+		{"https://[fd77:2::2]:443/here", "tproxy", true, "v6-443"},
+		{"https://10.77.2.2:444/here", "redirect", true, "v4-444"},
+		{"http://10.77.1.1:8000/", "direct", false, "direct"},
+		{"http://10.77.2.2:80/elsewhere", "tproxy", false, ""}, // the path is asked, too
+	} {
+		t.Run(fmt.Sprint(tt.url, " http2=", tt.http2), func(t *testing.T) {
+			resp, err := clientOn(t, i.Client, tt.http2).Get(tt.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, _ := io.ReadAll(resp.Body)
+			if tt.route == "" {
+				if resp.StatusCode != http.StatusNotFound {
+					t.Errorf("got %s %s", resp.Status, body)
+				}
+				return
+			}
+			if string(body) != "upstream" {
+				t.Fatalf("got %s %s", resp.Status, body)
+			}
+			line := i.line(t, resp.Header.Get("X-Kong-Request-Id"))
+			host := strings.TrimSuffix(strings.SplitN(tt.url, "://", 2)[1], "/here")
+			if line.Arrived != tt.arrived || line.Route != tt.route || line.Destination != strings.TrimSuffix(host, "/") {
+				t.Errorf("got the log line %+v", line)
+			}
+		})
+	}
+}
+
+type interceptedLine struct {
+	RequestID   string `json:"request_id"`
+	Arrived     string `json:"arrived"`
+	Destination string `json:"destination"`
+	Route       string `json:"route"`
+}
+
+// line finds a line of the access log; it is written after the answer.
+func (i *interceptor) line(t *testing.T, id string) (line interceptedLine) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		for text := range strings.SplitSeq(i.log.String(), "\n") {
+			if json.Unmarshal([]byte(text), &line) == nil && line.RequestID == id && line.Arrived != "" {
+				return line
+			}
+		}
+	}
+	t.Fatalf("no line of the access log has the request_id %q", id)
+	return line
+}
+
+// Without the capability, the gateway does not start, and says what it needs.
+func TestTransparent_missingCapability(t *testing.T) {
+	if _, err := exec.LookPath("setpriv"); err != nil {
+		t.Skip("needs setpriv (Debian: apt-get install util-linux)")
+	}
+	n := netnstest.New(t)
+	h := newHome(t, interceptorFile)
+	outside := h.command("run", "--config", "gateway.caddyfile")
+	args := []string{"--bounding-set", "-net_raw,-net_admin", "--inh-caps", "-net_raw,-net_admin", outside.Path}
+	cmd := n.Gateway.Command("setpriv", append(args, outside.Args[1:]...)...)
+	cmd.Dir, cmd.Env = outside.Dir, outside.Env
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Fatal("the gateway ran")
+	}
+	for _, want := range []string{"0.0.0.0:8000", `flag \"transparent\"`, "CAP_NET_RAW", "setcap", "AmbientCapabilities"} {
+		if !bytes.Contains(out, []byte(want)) {
+			t.Errorf("the output does not tell %q:\n%s", want, out)
+		}
+	}
+}

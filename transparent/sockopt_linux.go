@@ -1,0 +1,72 @@
+package transparent
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	intake       = true
+	intakeOption = true
+)
+
+// setTransparent sets the option of the socket's own family, which on an
+// AF_INET6 socket is good for both.
+func setTransparent(fd uintptr) error {
+	domain, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return os.NewSyscallError("getsockopt SO_DOMAIN", err)
+	}
+	if domain == unix.AF_INET6 {
+		return os.NewSyscallError("setsockopt IPV6_TRANSPARENT",
+			unix.SetsockoptInt(int(fd), unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1))
+	}
+	return os.NewSyscallError("setsockopt IP_TRANSPARENT",
+		unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1))
+}
+
+func setMark(fd uintptr, mark uint32) error {
+	return os.NewSyscallError("setsockopt SO_MARK", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark)))
+}
+
+// soOriginalDst is SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST
+// (linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h).
+const soOriginalDst = 80
+
+// originalDestination asks conntrack. The family to ask for is that of the
+// address, not of the socket. x/sys has no call of this name; two others read
+// the same sizes: a struct ipv6_mreq is large enough for a sockaddr_in, and
+// a struct ip6_mtuinfo begins with a sockaddr_in6.
+func originalDestination(c *net.TCPConn, local netip.AddrPort) (dst netip.AddrPort, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return dst, err
+	}
+	ctlErr := raw.Control(func(fd uintptr) {
+		if local.Addr().Is4() {
+			var in *unix.IPv6Mreq
+			if in, err = unix.GetsockoptIPv6Mreq(int(fd), unix.SOL_IP, soOriginalDst); err == nil {
+				addr := netip.AddrFrom4([4]byte(in.Multiaddr[4:8]))
+				dst = netip.AddrPortFrom(addr, binary.BigEndian.Uint16(in.Multiaddr[2:4]))
+			}
+			return
+		}
+		var in6 *unix.IPv6MTUInfo
+		if in6, err = unix.GetsockoptIPv6MTUInfo(int(fd), unix.SOL_IPV6, soOriginalDst); err == nil {
+			port := binary.NativeEndian.AppendUint16(nil, in6.Addr.Port)
+			dst = netip.AddrPortFrom(netip.AddrFrom16(in6.Addr.Addr), binary.BigEndian.Uint16(port))
+		}
+	})
+	switch {
+	case ctlErr != nil:
+		return dst, ctlErr
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return dst, errUntold // Multipath TCP
+	}
+	return dst, err
+}

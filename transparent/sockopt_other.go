@@ -1,0 +1,7 @@
+//go:build !(linux || freebsd || openbsd)
+
+package transparent
+
+import "errors"
+
+func setTransparent(uintptr) error { return errors.ErrUnsupported }
