@@ -57,7 +57,7 @@ func (a *App) Validate() error {
 	if err := a.validate(a.ctx, "gateway_admin"); err != nil {
 		return err
 	}
-	return a.access.check(a.option, a.Listen, a.Insecure)
+	return a.access.check(a.Option(), a.Listen, a.Insecure)
 }
 
 // Start opens the node, if no other app has, and the listeners.
@@ -87,13 +87,13 @@ func (a *App) Start() error {
 
 // configuration is what `/` tells of the settings.
 func (a *App) configuration() map[string]any {
-	settings := map[string]any{"stream_listen": []string{"off"}, "stream_listeners": []any{}}
+	settings := map[string]any{}
 	if text, err := json.Marshal(a.gateway.Settings); err == nil {
 		_ = json.Unmarshal(text, &settings)
 	}
-	for _, door := range []string{"proxy", "admin", "status"} {
+	for _, door := range []string{"proxy", "stream", "admin", "status"} {
 		lines, listeners := []string{"off"}, []any{}
-		for i, b := range bindsOf(a.ctx, "gateway_"+door) {
+		for i, b := range listen.BindsOf(a.ctx, "gateway_"+door) {
 			if i == 0 {
 				lines = nil
 			}
@@ -125,7 +125,7 @@ func listener(b listen.Bind) map[string]any {
 // Stop closes the listeners. Requests that have begun may end; see
 // grace_period.
 func (a *App) Stop() error {
-	a.close()
+	a.Close(nil)
 	return nil
 }
 
@@ -188,13 +188,13 @@ func (a *StatusApp) Start() error {
 
 // Stop closes the listeners.
 func (a *StatusApp) Stop() error {
-	a.close()
+	a.Close(nil)
 	return nil
 }
 
 // Cleanup undoes a Start that failed half-way.
 func (a *StatusApp) Cleanup() error {
-	a.close()
+	a.Close(nil)
 	if a.ready != nil {
 		a.ready.close()
 		a.ready = nil

@@ -70,9 +70,9 @@ func start(t *testing.T, app, settings string) string {
 	}
 	switch door := door.(type) {
 	case *App:
-		return door.addrs()[0].String()
+		return door.Addrs()[0].String()
 	case *StatusApp:
-		return door.addrs()[0].String()
+		return door.Addrs()[0].String()
 	}
 	return ""
 }
@@ -136,8 +136,8 @@ func TestApp_isPrivate(t *testing.T) {
 	if err := app.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if !listen.IsPrivate(app.addrs()[0]) {
-		t.Errorf("the proxy may dial %s", app.addrs()[0])
+	if !listen.IsPrivate(app.Addrs()[0]) {
+		t.Errorf("the proxy may dial %s", app.Addrs()[0])
 	}
 }
 

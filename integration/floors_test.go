@@ -56,6 +56,7 @@ var house = []room{
 	{path: "modules/entity", floor: 1, uses: []string{uuid}},
 	{path: "modules/listen", floor: 1, uses: []string{caddyCore, "golang.org/x/sys"}},
 
+	{path: "modules/dial", floor: 2},
 	{path: "modules/store", floor: 2, uses: []string{uuid, zap, "github.com/tidwall/btree"}},
 	{path: "modules/declarative", floor: 2, beside: []string{"modules/store"}, uses: []string{uuid, "go.yaml.in/yaml/v3"}},
 

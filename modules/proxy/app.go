@@ -2,12 +2,8 @@ package proxy
 
 import (
 	"crypto/tls"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"net"
 	"slices"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -32,20 +28,7 @@ const DefaultListen = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 
 // of Caddy's configuration. Those that a reload leaves as they are stay open,
 // with all their connections.
 type App struct {
-	// The addresses to listen on, with their flags. An empty list is Kong's
-	// `off`. Default: `0.0.0.0:8000 reuseport backlog=16384` and
-	// `0.0.0.0:8443 http2 ssl reuseport backlog=16384`.
-	Listen []listen.Bind `json:"listen,omitzero"`
-
-	// How long clients may take.
-	Timeouts serve.Timeouts `json:"timeouts,omitzero"`
-
-	// How long the head of a request may be, in bytes. Default: 32768.
-	MaxHeaderSize int `json:"max_header_size,omitempty"`
-
-	// How long requests and WebSocket connections may go on when their
-	// listener closes. Default: without limit.
-	GracePeriod caddy.Duration `json:"grace_period,omitempty"`
+	serve.Listeners
 
 	// Whether each request is written to the log, in the shape of the access
 	// logs of Caddy's sites: the logger `gateway_proxy.access`, which Caddy's
@@ -56,17 +39,10 @@ type App struct {
 	// Set-Cookie and Proxy-Authorization instead of "REDACTED". Default: false.
 	LogCredentials bool `json:"log_credentials,omitempty"`
 
-	// What stands between the sockets and TLS, the first one next to the
-	// socket. Listeners that have wrappers are opened anew by each reload,
-	// beside the old ones, which then drain. Default: none.
-	ListenerWrappersRaw []json.RawMessage `json:"listener_wrappers,omitempty" caddy:"namespace=caddy.listeners inline_key=wrapper"`
-
 	ctx     caddy.Context
 	logger  *zap.Logger
-	wrap    func(net.Listener) net.Listener
 	engine  *Engine
 	release func() // see gateway.App.Hold
-	leases  []*serve.Lease
 }
 
 // CaddyModule returns the Caddy module information.
@@ -75,36 +51,14 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision fills the defaults. It opens nothing.
-func (a *App) Provision(ctx caddy.Context) (err error) {
+func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
-	if a.Listen == nil {
-		binds, err := listen.Parse("proxy_listen", DefaultListen, listen.HTTP)
-		if err != nil {
-			return err
-		}
-		a.Listen = binds
-	}
-	a.Listen = listen.ShareHTTP2(a.Listen)
-	a.Timeouts = a.Timeouts.WithDefaults()
-	if a.wrap, err = serve.LoadWrappers(ctx, a, "ListenerWrappersRaw"); err != nil {
-		return fmt.Errorf("proxy_listen: %w", err)
-	}
-	return nil
+	return a.Listeners.Provision(ctx, "proxy_listen", DefaultListen)
 }
 
 // Validate reports listeners that cannot be opened together, and limits that
 // make no sense.
-func (a *App) Validate() error {
-	for _, b := range a.Listen {
-		if err := b.Validate("proxy_listen", listen.HTTP); err != nil {
-			return err
-		}
-	}
-	if err := listen.Conflicts(a.Listen...); err != nil {
-		return fmt.Errorf("proxy_listen: %w", err)
-	}
-	return serve.CheckLimits("proxy_listen", a.Timeouts, a.GracePeriod, a.MaxHeaderSize)
-}
+func (a *App) Validate() error { return a.CheckListeners(a.ctx, "gateway_proxy") }
 
 // Start borrows the node and opens the listeners.
 func (a *App) Start() error {
@@ -121,30 +75,14 @@ func (a *App) Start() error {
 		a.engine.access = &accessLog{logger: a.logger.Named("access"), credentials: a.LogCredentials}
 	}
 	a.engine.intercepts = slices.ContainsFunc(a.Listen, func(b listen.Bind) bool { return b.Transparent != "" })
-	g := serve.Generation{
-		Handler:     a.engine,
-		Trusted:     app.Options().Trusts,
-		Wrap:        a.wrap,
-		Logger:      a.logger,
-		GracePeriod: time.Duration(a.GracePeriod),
-	}
-	if g.TLS, err = a.tls(n); err != nil {
+	config, err := a.tls(n)
+	if err != nil {
 		return err
 	}
-	for _, b := range a.Listen {
-		lease, err := serve.Open(a.ctx, serve.Config{
-			Option:            "proxy_listen",
-			Bind:              b,
-			ReadHeaderTimeout: time.Duration(a.Timeouts.Header),
-			IdleTimeout:       time.Duration(a.Timeouts.Idle),
-			MaxHeaderBytes:    a.MaxHeaderSize,
-		}, g)
-		if err != nil {
-			return err
-		}
-		a.leases = append(a.leases, lease)
-	}
-	return nil
+	return a.Open(a.ctx, func(_ listen.Bind, _ *serve.Config, g *serve.Generation) error {
+		g.Handler, g.TLS, g.Trusted = a.engine, config, app.Options().Trusts
+		return nil
+	})
 }
 
 // tls answers handshakes: with the certificate whose SNI fits, else with the
@@ -173,36 +111,27 @@ func (a *App) tls(n *node.Node) (func(*tls.ClientHelloInfo) (*tls.Config, error)
 // Stop gives the listeners back. Requests under way go on, and those that
 // still come to a listener which drains are routed as all others.
 func (a *App) Stop() error {
-	leases, engine, release := a.leases, a.engine, a.release
-	a.leases, a.engine, a.release = nil, nil, nil
-	serve.Stop(leases...)
-	if engine != nil {
-		go func() {
-			for _, l := range leases {
-				<-l.Done()
-			}
-			engine.Close()
-			release()
-		}()
+	engine, release := a.engine, a.release
+	a.engine, a.release = nil, nil
+	if engine == nil {
+		return nil
 	}
+	a.Close(func() {
+		engine.Close()
+		release()
+	})
 	return nil
 }
 
 // Cleanup undoes a start that failed halfway.
 func (a *App) Cleanup() error { return a.Stop() }
 
-// Binds are the listeners that the configuration asks for. The Admin API wants
-// to know, so that it does not share an address with the proxy.
-func (a *App) Binds() []listen.Bind { return a.Listen }
-
 // Addresses are those that the app listens on, as "host:port", with the port
 // that the system chose where the bind leaves it open.
 func (a *App) Addresses() []string {
 	var list []string
-	for _, l := range a.leases {
-		for _, addr := range l.Addrs() {
-			list = append(list, addr.String())
-		}
+	for _, addr := range a.Addrs() {
+		list = append(list, addr.String())
 	}
 	return list
 }

@@ -43,13 +43,12 @@ func provision(t *testing.T, gatewayJSON, proxyJSON string) caddy.Context {
 // cleanUp undoes what a provisioned configuration's apps hold.
 func cleanUp(t *testing.T, ctx caddy.Context, app *App) {
 	t.Cleanup(func() {
-		leases := app.leases
+		ended := make(chan struct{})
+		app.Close(func() { close(ended) })
 		if err := app.Stop(); err != nil {
 			t.Error(err)
 		}
-		for _, l := range leases {
-			<-l.Done()
-		}
+		<-ended
 		g, _ := gateway.From(ctx)
 		if err := g.Cleanup(); err != nil {
 			t.Error(err)

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
+	"github.com/portcullis-gateway/portcullis/modules/dial"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
 )
@@ -120,9 +121,9 @@ func (x *exchange) hostHeader(u *snapshot.Upstream, host string, port int) strin
 }
 
 // dialFor says how to connect to a host.
-func (x *exchange) dialFor(u *snapshot.Upstream, host string, port int, hostHeader string) dial {
+func (x *exchange) dialFor(u *snapshot.Upstream, host string, port int, hostHeader string) destination {
 	s := x.match.Service
-	d := dial{
+	d := destination{
 		address: net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(port)),
 		connect: milli(s.ConnectTimeout),
 		guarded: !x.options.AllowAdminUpstream,
@@ -131,25 +132,7 @@ func (x *exchange) dialFor(u *snapshot.Upstream, host string, port int, hostHead
 	if !secure(s.Protocol) {
 		return d
 	}
-	t := &tlsIdentity{
-		serverName: strings.Trim(hostOnly(hostHeader), "[]"),
-		verify:     x.options.ProxySSLVerify,
-		depth:      1, // nginx's proxy_ssl_verify_depth
-		roots:      s.RootCAs,
-		client:     s.ClientCertificate,
-		key:        s.TLSKey,
-	}
-	if s.TLSVerify != nil {
-		t.verify = *s.TLSVerify
-	}
-	if s.TLSVerifyDepth != nil {
-		t.depth = *s.TLSVerifyDepth
-	}
-	if t.client == nil && u != nil && u.ClientCertificate != nil {
-		t.client = u.ClientCertificate
-		t.key += "/" + u.TLSKey
-	}
-	d.tls = t
+	d.tls = s.TLS(strings.Trim(hostOnly(hostHeader), "[]"), u, x.options.ProxySSLVerify)
 	return d
 }
 
@@ -179,7 +162,7 @@ func (x *exchange) failureOf(t *try, err error) failure {
 		return failure{err: err, client: true, final: true}
 	case t.bodyErr.Load() != nil:
 		return failure{err: *t.bodyErr.Load(), client: true, final: true}
-	case errors.Is(err, errPrivate):
+	case errors.Is(err, dial.ErrPrivate):
 		return failure{err: err, status: http.StatusBadGateway, final: true}
 	case errors.As(err, &dns):
 		return x.dnsFailure(err, dns)

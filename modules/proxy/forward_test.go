@@ -269,7 +269,7 @@ func TestForward_connectTimeout(t *testing.T) {
 		}
 	}()
 	g := start(t, gateway.Settings{})
-	d := dial{address: address, connect: 100 * time.Millisecond}
+	d := destination{address: address, connect: 100 * time.Millisecond}
 	x := exchange{Engine: g.engine, r: &http.Request{}, match: match("http")}
 	for range 20_000 {
 		c, err := net.DialTimeout("tcp", address, 50*time.Millisecond)

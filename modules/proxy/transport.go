@@ -4,20 +4,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
-	"syscall"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
-	"github.com/portcullis-gateway/portcullis/modules/listen"
+	"github.com/portcullis-gateway/portcullis/modules/dial"
 )
 
 // Kong's defaults for idle connections to upstreams
@@ -37,7 +33,7 @@ const maxResponseHeader = 256 << 10
 //
 // There is one transport for each protocol, not one for each TLS identity: the
 // pool's key is the authority of a request's URL, and the engine writes the
-// identity there. What is dialled, and how, the dial in the request's context
+// identity there. What is dialled, and how, the destination in the request's context
 // says. So nothing has to be found, shared or dropped for a new identity, and
 // idle connections of an old one end after a minute.
 type wire struct {
@@ -130,46 +126,36 @@ func scheme(protocol string) string {
 // secure reports whether a service is spoken to over TLS.
 func secure(protocol string) bool { return protocol == "https" || protocol == "grpcs" }
 
-// A dial says how to connect for a try. Two dials with equal identities may use
+// A destination says where and how to connect for a try. Two destinations with equal identities may use
 // each other's connections.
-type dial struct {
+type destination struct {
 	address string        // host:port
 	connect time.Duration // for name resolution, TCP and TLS together
 	guarded bool          // whether this process's private listeners are out of reach
-	tls     *tlsIdentity  // nil: plain
+	tls     *dial.TLS     // nil: plain
 	http2   bool
-}
-
-// tlsIdentity is what makes two TLS connections to one address different.
-type tlsIdentity struct {
-	serverName string
-	verify     bool
-	depth      int            // intermediate certificates at most, if verify
-	roots      *x509.CertPool // nil: the system's
-	client     *tls.Certificate
-	key        string // names roots and client
 }
 
 // authority is the key under which connections are pooled, in the form of a
 // URL's host. It is the address, unless there is more to tell.
-func (d *dial) authority() string {
+func (d *destination) authority() string {
 	if d.tls == nil && d.guarded {
 		return d.address
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %t ", d.address, d.guarded)
 	if t := d.tls; t != nil {
-		fmt.Fprintf(h, "%q %t %d %q", t.serverName, t.verify, t.depth, t.key)
+		fmt.Fprintf(h, "%q %t %d %q", t.ServerName, t.Verify, t.Depth, t.Key)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16]) + ":1"
 }
 
-// dialKey is the key of the *dial in a request's context.
+// dialKey is the key of the *destination in a request's context.
 type dialKey struct{}
 
 // dialPlain is the transports' DialContext.
 func dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
-	d := ctx.Value(dialKey{}).(*dial)
+	d := ctx.Value(dialKey{}).(*destination)
 	ctx, cancel := context.WithTimeout(ctx, d.connect)
 	defer cancel()
 	return d.tcp(ctx)
@@ -177,7 +163,7 @@ func dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
 
 // dialTLS is the transports' DialTLSContext.
 func dialTLS(ctx context.Context, _, _ string) (net.Conn, error) {
-	d := ctx.Value(dialKey{}).(*dial)
+	d := ctx.Value(dialKey{}).(*destination)
 	ctx, cancel := context.WithTimeout(ctx, d.connect)
 	defer cancel()
 	conn, err := d.tcp(ctx)
@@ -196,59 +182,16 @@ func dialTLS(ctx context.Context, _, _ string) (net.Conn, error) {
 	return c, nil
 }
 
-func (d *dial) tcp(ctx context.Context) (net.Conn, error) {
-	nd := net.Dialer{KeepAlive: 30 * time.Second}
-	if d.guarded {
-		nd.Control = guard
-	}
-	nd.SetMultipathTCP(false)
-	return nd.DialContext(ctx, "tcp", d.address)
+func (d *destination) tcp(ctx context.Context) (net.Conn, error) {
+	return dial.TCP(ctx, d.address, d.guarded)
 }
 
-func (d *dial) tlsConfig() *tls.Config {
-	t := d.tls
-	c := &tls.Config{
-		ServerName:         t.serverName,
-		RootCAs:            t.roots,
-		InsecureSkipVerify: !t.verify,
-	}
+func (d *destination) tlsConfig() *tls.Config {
+	c := d.tls.Config()
 	if d.http2 {
 		c.NextProtos = []string{"h2"}
 	}
-	if t.client != nil {
-		// What is configured is shown, as nginx does; the server judges.
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return t.client, nil }
-	}
-	if t.verify {
-		c.VerifyConnection = func(cs tls.ConnectionState) error {
-			for _, chain := range cs.VerifiedChains {
-				// OpenSSL's depth counts neither the server's certificate nor
-				// the trust anchor.
-				if len(chain) <= t.depth+2 {
-					return nil
-				}
-			}
-			return fmt.Errorf("certificate chain is longer than tls_verify_depth %d allows", t.depth)
-		}
-	}
 	return c
-}
-
-// errPrivate is why a connection to this process's own private listeners is
-// refused.
-var errPrivate = errors.New("the address is this process's own Admin API, Status API or Caddy's admin endpoint (see allow_admin_upstream)")
-
-// guard is a dialer's Control. It sees each address that a name resolved to,
-// so a name cannot be pointed at a private listener behind our back.
-func guard(_, address string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return nil // not TCP
-	}
-	if listen.IsPrivate(ap) {
-		return errPrivate
-	}
-	return nil
 }
 
 // Interface guards

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portcullis-gateway/portcullis/modules/dial"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
@@ -256,17 +257,17 @@ func TestGRPC_upstreamWithoutHTTP2(t *testing.T) {
 }
 
 func TestDial_authorityTellsIdentitiesApart(t *testing.T) {
-	plain := dial{address: "a:80", guarded: true}
+	plain := destination{address: "a:80", guarded: true}
 	seen := map[string]string{}
-	for name, d := range map[string]dial{
+	for name, d := range map[string]destination{
 		"plain":        plain,
 		"unguarded":    {address: "a:80"},
 		"elsewhere":    {address: "b:80", guarded: true},
-		"tls":          {address: "a:80", guarded: true, tls: &tlsIdentity{}},
-		"server name":  {address: "a:80", guarded: true, tls: &tlsIdentity{serverName: "x"}},
-		"verified":     {address: "a:80", guarded: true, tls: &tlsIdentity{verify: true}},
-		"depth":        {address: "a:80", guarded: true, tls: &tlsIdentity{verify: true, depth: 1}},
-		"certificates": {address: "a:80", guarded: true, tls: &tlsIdentity{key: "k"}},
+		"tls":          {address: "a:80", guarded: true, tls: &dial.TLS{}},
+		"server name":  {address: "a:80", guarded: true, tls: &dial.TLS{ServerName: "x"}},
+		"verified":     {address: "a:80", guarded: true, tls: &dial.TLS{Verify: true}},
+		"depth":        {address: "a:80", guarded: true, tls: &dial.TLS{Verify: true, Depth: 1}},
+		"certificates": {address: "a:80", guarded: true, tls: &dial.TLS{Key: "k"}},
 	} {
 		a := d.authority()
 		if other, ok := seen[a]; ok {

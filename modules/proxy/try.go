@@ -21,7 +21,7 @@ type try struct {
 	context.Context // of the client's request; ends when the watch or the try does
 
 	cancel   context.CancelCauseFunc
-	dial     dial
+	dial     destination
 	watch    watch
 	start    time.Time
 	target   string       // for the log
@@ -49,7 +49,7 @@ func (t *try) Value(key any) any {
 }
 
 // newTry prepares a try to reach d, and the request to send.
-func (x *exchange) newTry(d dial, scheme, host, path string) (*try, *http.Request) {
+func (x *exchange) newTry(d destination, scheme, host, path string) (*try, *http.Request) {
 	t := &try{dial: d, start: time.Now(), target: d.address, client: x.w, streams: x.body.stream != nil, informs: x.r.ProtoAtLeast(1, 1)}
 	ctx, cancel := context.WithCancelCause(x.r.Context())
 	t.cancel = cancel

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/portcullis-gateway/portcullis/modules/certs"
+	"github.com/portcullis-gateway/portcullis/modules/dial"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
@@ -29,6 +30,31 @@ type Service struct {
 	// Err says why the service cannot be used; requests for it are answered
 	// with an error.
 	Err error
+}
+
+// TLS is how connections to the service are secured, towards a server of the
+// name given, which is a target of the upstream u or, if that is nil, the
+// service's own host. Verify is the node's default.
+func (s *Service) TLS(serverName string, u *Upstream, verify bool) *dial.TLS {
+	t := &dial.TLS{
+		ServerName: serverName,
+		Verify:     verify,
+		Depth:      1, // nginx's proxy_ssl_verify_depth
+		Roots:      s.RootCAs,
+		Client:     s.ClientCertificate,
+		Key:        s.TLSKey,
+	}
+	if s.TLSVerify != nil {
+		t.Verify = *s.TLSVerify
+	}
+	if s.TLSVerifyDepth != nil {
+		t.Depth = *s.TLSVerifyDepth
+	}
+	if t.Client == nil && u != nil && u.ClientCertificate != nil {
+		t.Client = u.ClientCertificate
+		t.Key += "/" + u.TLSKey
+	}
+	return t
 }
 
 func (e *edit) changeService(c store.Change) {
