@@ -1,13 +1,18 @@
 # make build   bin/caddy from this checkout, as xcaddy.json says
 # make run     build, then run examples/gateway.caddyfile; data in .cache/data
 # make test    everything a change must pass
-# make bench   the benchmarks, BENCHTIME each
+# make bench   the gateway beside nginx, HAProxy and stock Caddy: ROUNDS times
+#              DURATION for each; ROWS=plain,tls and PEERS=nginx choose,
+#              BASE=<binary> adds an older build (docs/benchmarks.md)
+# make microbench   the Go benchmarks, BENCHTIME each
 # make fuzz    every fuzz target, FUZZTIME each
 # make fmt     format the Go code and the example Caddyfiles
 # make clean   remove what make made, data of `make run` included
 # make help    this list
 
 BENCHTIME ?= 1s
+DURATION  ?= 5s
+ROUNDS    ?= 5
 FUZZTIME  ?= 10s
 TIMEOUT   ?= 12m
 
@@ -21,9 +26,9 @@ GOFMT := $(shell go env GOROOT)/bin/gofmt
 SYSTEMS  := darwin freebsd openbsd netbsd windows
 PORTABLE := ./modules/listen ./modules/serve ./transparent
 
-SOURCES := $(shell find . -path './.*' -prune -o \( -name '*.go' ! -name '*_test.go' -o -name go.mod -o -name go.sum \) -print)
+SOURCES := $(shell find . -path './.*' -prune -o -path ./bench -prune -o \( -name '*.go' ! -name '*_test.go' -o -name go.mod -o -name go.sum \) -print)
 
-.PHONY: build run test check cross bench fuzz fmt clean help
+.PHONY: build run test check cross bench microbench fuzz fmt clean help
 
 build: bin/caddy
 
@@ -51,7 +56,12 @@ cross:
 		GOOS=$$system CGO_ENABLED=0 go vet $(PORTABLE) || exit 1; \
 	done
 
-bench:
+bench: build
+	@sh build/needs.sh bench
+	@go build -o bin/bench ./bench
+	@bin/bench -rows '$(ROWS)' -peers '$(PEERS)' -base '$(BASE)' -duration '$(DURATION)' -rounds '$(ROUNDS)'
+
+microbench:
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 30m ./...
 
 fuzz:
@@ -69,4 +79,4 @@ clean:
 	rm -rf bin .cache
 
 help:
-	@sed -n 's/^# make/make/p' Makefile
+	@sed -n -e 's/^# make/make/p' -e 's/^#  /  /p' Makefile

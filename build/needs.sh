@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs what the tests use and the machine lacks: gcc for the race
-# detector, curl for the commands of the README, ss to read sockets back, nft and
-# iptables to divert connections.
-# It touches nothing when all is there.
+# detector, curl for the commands of the README, ss to read sockets back, nft
+# and iptables to divert connections, nginx for an upstream that is not ours.
+# `needs.sh bench` installs the peers and load generators of `make bench`
+# instead. It touches nothing when all is there.
 set -eu
 
 missing=
@@ -11,15 +12,32 @@ need() { # need <command> <Debian package>...
 	shift
 	missing="$missing $*"
 }
-need gcc gcc libc6-dev
-need curl curl ca-certificates
-need ss iproute2
-need nft nftables
-need iptables iptables
+case "${1:-tests}" in
+tests)
+	need gcc gcc libc6-dev
+	need curl curl ca-certificates
+	need ss iproute2
+	need nft nftables
+	need iptables iptables
+	need nginx nginx
+	;;
+bench)
+	need nginx nginx
+	[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
+	need haproxy haproxy
+	need wrk wrk
+	need h2load nghttp2-client
+	need taskset util-linux
+	;;
+*)
+	echo "needs.sh [tests | bench]" >&2
+	exit 2
+	;;
+esac
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then
-	echo "The tests need these Debian packages, or what they are called on this system:$missing" >&2
+	echo "Needed are these Debian packages, or what they are called on this system:$missing" >&2
 	exit 1
 fi
 if [ "$(id -u)" -eq 0 ]; then
@@ -27,7 +45,7 @@ if [ "$(id -u)" -eq 0 ]; then
 elif sudo -n true 2>/dev/null; then
 	as_root=sudo
 else
-	echo "The tests need packages that only root can install: apt-get install$missing" >&2
+	echo "Needed are packages that only root can install: apt-get install$missing" >&2
 	exit 1
 fi
 

@@ -82,6 +82,7 @@ var house = []room{
 	{path: "", floor: top, beside: []string{"caddyfile", "modules/command"}},
 	{path: "integration", floor: top},
 	{path: "integration/caddy", floor: top, beside: []string{""}},
+	{path: "bench", floor: 0}, // a program beside the house; it knows nothing of it
 }
 
 // TestFloors holds the packages to the house's one rule: imports go
