@@ -49,6 +49,7 @@ var house = []room{
 	{path: "modules/schema", floor: 0, uses: []string{uuid}},
 	{path: "modules/trie", floor: 0},
 	{path: "modules/hello", floor: 0},
+	{path: "modules/wheel", floor: 0},
 	{path: "modules/metrics", floor: 0, uses: []string{"github.com/prometheus/client_golang"}},
 	{path: "transparent", floor: 0, uses: []string{caddyCore, caddyfileWords, zap, "golang.org/x/sys"}},
 	{path: "transparent/netnstest", floor: 0, uses: []string{"golang.org/x/sys"}},
@@ -65,7 +66,8 @@ var house = []room{
 	{path: "modules/store/memory", floor: 3, uses: []string{caddyCore, caddyfileWords, uuid, zap}},
 
 	{path: "modules/router", floor: 4, uses: []string{uuid, "github.com/gaissmai/bart"}},
-	{path: "modules/balancer", floor: 4, uses: []string{uuid}},
+	{path: "modules/dns", floor: 1},
+	{path: "modules/balancer", floor: 4, uses: []string{uuid, zap}},
 	{path: "modules/certs", floor: 4, uses: []string{uuid, "github.com/caddyserver/certmagic"}},
 	{path: "modules/serve", floor: 4, uses: []string{caddyCore, zap, "github.com/pires/go-proxyproto"}},
 

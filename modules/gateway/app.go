@@ -11,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
+	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/metrics"
 	"github.com/portcullis-gateway/portcullis/modules/node"
@@ -172,6 +174,8 @@ func (a *App) Node() (*node.Node, error) {
 		Store:   a.store,
 		Catalog: Catalog(),
 		Logger:  a.logger,
+
+		Resolver: a.Resolver(),
 	})
 	if err != nil {
 		if errors.Is(err, store.ErrLocked) {
@@ -182,6 +186,9 @@ func (a *App) Node() (*node.Node, error) {
 	a.node = n
 	return n, nil
 }
+
+// Resolver returns what finds the addresses of names.
+func (a *App) Resolver() balancer.Resolver { return dns.System{} }
 
 // Options returns the settings in the form that the data path reads. It does
 // not change after Provision.

@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
+	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
@@ -21,14 +23,19 @@ type Config struct {
 	Store   store.Module
 	Catalog *entity.Catalog
 	Logger  *zap.Logger
+
+	// Resolver finds the addresses of targets that are names. Default: what
+	// the system asks.
+	Resolver balancer.Resolver
 }
 
 // Node is one configuration generation's view of a world. All methods are safe
 // for concurrent use.
 type Node struct {
-	world  *world
-	store  store.Module
-	logger *zap.Logger
+	world    *world
+	store    store.Module
+	resolver balancer.Resolver
+	logger   *zap.Logger
 
 	view   atomic.Pointer[View] // written under the world's lock; read by all
 	closed atomic.Bool
@@ -60,7 +67,10 @@ func Open(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{world: w, store: cfg.Store, logger: cfg.Logger}
+	n := &Node{world: w, store: cfg.Store, resolver: cfg.Resolver, logger: cfg.Logger}
+	if n.resolver == nil {
+		n.resolver = dns.System{}
+	}
 	w.join(n)
 
 	v := n.View()
@@ -141,6 +151,9 @@ func (n *Node) Problems(max int) []Problem {
 	}
 	return list
 }
+
+// Pools answers the upstreams as they live: their addresses, and how these do.
+func (n *Node) Pools() *balancer.Pools { return n.world.pools }
 
 // Catalog answers the tables that the world is made of.
 func (n *Node) Catalog() *entity.Catalog { return n.world.catalog }

@@ -299,8 +299,8 @@ func TestUpstream_followsItsTargetsAndItsName(t *testing.T) {
 			return nil
 		}
 		list := []string{}
-		for _, t := range up.Ring.Targets() {
-			list = append(list, t.Address)
+		for _, t := range up.Pool.Addresses() {
+			list = append(list, t.Text)
 		}
 		return list
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/google/uuid"
 
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
@@ -23,11 +24,13 @@ var worlds = caddy.NewUsagePool()
 // (Kong's constant for an empty declarative configuration).
 const noHash = "00000000000000000000000000000000"
 
-// world is an open store, its image and the generations that read it.
+// world is an open store, its image, the upstreams that live, and the
+// generations that read it.
 type world struct {
 	id      uuid.UUID
 	driver  store.Driver
 	catalog *entity.Catalog
+	pools   *balancer.Pools
 
 	writer chan struct{} // holds one token: whoever has it may touch what follows
 	image  *store.Image
@@ -62,6 +65,7 @@ func newWorld(cfg Config) (*world, error) {
 		id:      uuid.New(),
 		driver:  driver,
 		catalog: cfg.Catalog,
+		pools:   balancer.NewPools(),
 		writer:  make(chan struct{}, 1),
 		hash:    noHash,
 	}
@@ -81,12 +85,18 @@ func newWorld(cfg Config) (*world, error) {
 }
 
 // Destruct closes the store. Caddy's pool calls it when the last node left.
-func (w *world) Destruct() error { return w.driver.Close() }
+func (w *world) Destruct() error {
+	w.pools.Close()
+	return w.driver.Close()
+}
 
 func (w *world) join(n *Node) {
 	w.writer <- struct{}{}
 	defer func() { <-w.writer }()
-	n.publish(&View{Image: w.image, Snapshot: snapshot.New(w.image), Hash: w.hash, unread: w.unread}, nil)
+	s := snapshot.New(w.image, w.pools)
+	w.pools.Use(n.resolver, n.logger)
+	s.Publish()
+	n.publish(&View{Image: w.image, Snapshot: s, Hash: w.hash, unread: w.unread}, nil)
 	w.nodes = append(w.nodes, n)
 }
 
@@ -94,6 +104,10 @@ func (w *world) leave(n *Node) {
 	w.writer <- struct{}{}
 	defer func() { <-w.writer }()
 	w.nodes = slices.DeleteFunc(w.nodes, func(m *Node) bool { return m == n })
+	if len(w.nodes) > 0 { // the youngest that is left says how names are resolved
+		last := w.nodes[len(w.nodes)-1]
+		w.pools.Use(last.resolver, last.logger)
+	}
 }
 
 // write is one run of the write path.
@@ -121,6 +135,7 @@ func (w *world) write(ctx context.Context, p write) error {
 	next := make([]*snapshot.Snapshot, len(w.nodes))
 	for i, n := range w.nodes {
 		s, problems := n.View().Snapshot.Apply(image, changes)
+		defer s.Discard() // of what is not published
 		if len(problems) > 0 {
 			return refusal(problems)
 		}
@@ -139,6 +154,9 @@ func (w *world) write(ctx context.Context, p write) error {
 		w.hash = p.hash
 	}
 	w.unread = without(w.unread, changes)
+	if len(changes) > 0 && len(next) > 0 {
+		next[0].Publish() // they are of the same changes
+	}
 	for i, n := range w.nodes {
 		n.publish(&View{Image: image, Snapshot: next[i], Hash: w.hash, unread: w.unread}, changes)
 	}

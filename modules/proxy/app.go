@@ -70,7 +70,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	a.engine, a.release = NewEngine(n, app.Options(), a.Timeouts, a.logger), app.Hold()
+	a.engine, a.release = NewEngine(n, app.Resolver(), app.Options(), a.Timeouts, a.logger), app.Hold()
 	if a.AccessLog {
 		a.engine.access = &accessLog{logger: a.logger.Named("access"), credentials: a.LogCredentials}
 	}

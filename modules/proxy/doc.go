@@ -13,8 +13,6 @@
 //   - Response bodies. Bodies of unknown length and server-sent events are
 //     passed on piece by piece, also with `response_buffering`. The flag decides
 //     for those of known length alone.
-//   - Names. A name with several addresses is one target: its addresses are
-//     tried in turn while connecting, and no SRV records are asked for.
 //   - Connections to upstreams end after 60 idle seconds; they are not counted
 //     (`upstream_keepalive_max_requests`).
 //   - Informational responses (103 Early Hints) and trailers, also those of

@@ -36,6 +36,7 @@ type Source interface{ View() *node.View }
 // stay open across a reload.
 type Engine struct {
 	source     Source
+	resolver   balancer.Resolver
 	options    *gateway.Options
 	realIP     string // the header named by real_ip_header, as net/http spells it
 	timeouts   serve.Timeouts
@@ -50,11 +51,13 @@ type Engine struct {
 	transport func(protocol string) http.RoundTripper
 }
 
-// NewEngine makes an engine. Close it when no more requests will come.
-func NewEngine(source Source, options *gateway.Options, timeouts serve.Timeouts, logger *zap.Logger) *Engine {
+// NewEngine makes an engine. Hosts of services that are no upstreams are looked
+// up with the resolver. Close the engine when no more requests will come.
+func NewEngine(source Source, resolver balancer.Resolver, options *gateway.Options, timeouts serve.Timeouts, logger *zap.Logger) *Engine {
 	w := holdWire()
 	return &Engine{
 		source:    source,
+		resolver:  resolver,
 		options:   options,
 		realIP:    textproto.CanonicalMIMEHeaderKey(options.RealIPHeader),
 		timeouts:  timeouts.WithDefaults(),
@@ -100,10 +103,12 @@ type exchange struct {
 	match   snapshot.Match
 
 	body    body
+	key     uint32 // for consistent hashing
 	tried   balancer.RetrySet
-	sentAt  time.Time // when the first try began; zero: no upstream was contacted
-	askedAt time.Time // when the try began that got the response
-	started bool      // the response's head is on its way
+	chosen  *balancer.Peer // of the try under way; nil: none of an upstream
+	sentAt  time.Time      // when the first try began; zero: no upstream was contacted
+	askedAt time.Time      // when the try began that got the response
+	started bool           // the response's head is on its way
 
 	// For the log.
 	status int                       // of the answer; 0: none has begun
@@ -141,6 +146,7 @@ func (x *exchange) end() {
 			defer panic(http.ErrAbortHandler) // ends the connection, and no more than that
 		}
 	}
+	x.release(0)                      // a try that was broken off
 	if x.status != 0 || x.tries > 0 { // else it was passed on
 		x.log()
 	}

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -38,10 +37,9 @@ func (x *exchange) forward() {
 	path := router.UpstreamPath(s.Path, x.routing.Path, x.match.Prefix, route.StripPath, route.PathHandling)
 	bodyRead := false
 	for n := 0; ; n++ {
-		host, port, ok := x.destination(upstream)
-		if !ok {
-			x.logger.Error("upstream has no target", x.fields(zap.String("upstream", upstream.Name))...)
-			x.refuse(http.StatusServiceUnavailable, "failure to get a peer from the ring-balancer")
+		to, err := x.place(upstream)
+		if err != nil {
+			x.failPlace(upstream, err)
 			return
 		}
 		if !bodyRead {
@@ -52,18 +50,28 @@ func (x *exchange) forward() {
 			bodyRead = true
 			x.sentAt = time.Now()
 		}
-		hostHeader := x.hostHeader(upstream, host, port)
-		t, req := x.newTry(x.dialFor(upstream, host, port, hostHeader), scheme(s.Protocol), hostHeader, path)
+		hostHeader := x.hostHeader(upstream, to.host, to.port)
+		t, req := x.newTry(x.dialFor(upstream, to.address, hostHeader), scheme(s.Protocol), hostHeader, path)
 		x.last = t
 		x.tries++
 		resp, err := transport.RoundTrip(req)
 		t.settle()
 		if err == nil {
+			x.observe(balancer.Responded, resp.StatusCode)
 			x.respond(t, resp)
+			x.release(x.took(t, resp))
 			return
 		}
 		f := x.failureOf(t, err)
 		t.end()
+		switch {
+		case f.client:
+		case f.status == http.StatusGatewayTimeout:
+			x.observe(balancer.TimedOut, 0)
+		default:
+			x.observe(balancer.ConnectFailed, 0)
+		}
+		x.release(0)
 		again := n < s.Retries && x.mayRetry(t, f)
 		x.logFailure(upstream, t, f, again)
 		if !again {
@@ -76,22 +84,20 @@ func (x *exchange) forward() {
 // upstream is the upstream that the service's host names; nil if it is a host
 // of the network.
 func (x *exchange) upstream() *snapshot.Upstream {
+	if x.match.Service.Address != "" {
+		return nil
+	}
 	u, _ := x.snapshot.Upstream(x.match.Service.Host)
 	return u
 }
 
-// destination is the host and port for the next try; false if the upstream has
-// no target.
-func (x *exchange) destination(u *snapshot.Upstream) (host string, port int, ok bool) {
-	if u == nil {
-		return x.match.Service.Host, x.match.Service.Port, true
+// took is how long a try took that got a response: all of it or, if connections
+// were joined, up to the response's head.
+func (x *exchange) took(t *try, resp *http.Response) time.Duration {
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return x.waited
 	}
-	var picker balancer.Picker = u.Ring
-	t, ok := picker.Pick(x.wire.balancers.Of(u.ID), &x.tried)
-	if !ok {
-		return "", 0, false
-	}
-	return t.Host, t.Port, true
+	return time.Since(t.start)
 }
 
 // hostHeader is the Host that the upstream sees (kong-router-balancer 5.6 in
@@ -120,11 +126,11 @@ func (x *exchange) hostHeader(u *snapshot.Upstream, host string, port int) strin
 	return host + ":" + strconv.Itoa(port)
 }
 
-// dialFor says how to connect to a host.
-func (x *exchange) dialFor(u *snapshot.Upstream, host string, port int, hostHeader string) destination {
+// dialFor says how to connect to an address.
+func (x *exchange) dialFor(u *snapshot.Upstream, address, hostHeader string) destination {
 	s := x.match.Service
 	d := destination{
-		address: net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(port)),
+		address: address,
 		connect: milli(s.ConnectTimeout),
 		guarded: !x.options.AllowAdminUpstream,
 		http2:   overHTTP2(s.Protocol),
@@ -138,16 +144,14 @@ func (x *exchange) dialFor(u *snapshot.Upstream, host string, port int, hostHead
 
 // A failure is why a try got no response.
 type failure struct {
-	err     error
-	status  int    // for the client
-	message string // if Kong raises it itself; empty: nginx does
-	final   bool   // trying elsewhere would not help
-	client  bool   // it was the client's doing
+	err    error
+	status int  // for the client
+	final  bool // trying elsewhere would not help
+	client bool // it was the client's doing
 }
 
 // failureOf finds out what the error of a transport means.
 func (x *exchange) failureOf(t *try, err error) failure {
-	var dns *net.DNSError
 	cause := context.Cause(t.Context)
 	switch {
 	// The first cause counts: to interrupt the client's body makes net/http
@@ -164,28 +168,10 @@ func (x *exchange) failureOf(t *try, err error) failure {
 		return failure{err: *t.bodyErr.Load(), client: true, final: true}
 	case errors.Is(err, dial.ErrPrivate):
 		return failure{err: err, status: http.StatusBadGateway, final: true}
-	case errors.As(err, &dns):
-		return x.dnsFailure(err, dns)
 	case isTimeout(err):
 		return failure{err: err, status: http.StatusGatewayTimeout}
 	}
 	return failure{err: err, status: http.StatusBadGateway}
-}
-
-// dnsFailure is a name that does not resolve. One target of several is like a
-// target that cannot be reached.
-func (x *exchange) dnsFailure(err error, dns *net.DNSError) failure {
-	f := failure{err: err, status: http.StatusServiceUnavailable}
-	switch {
-	case x.upstream() != nil:
-		f.message = "failure to get a peer from the ring-balancer"
-	case dns.IsNotFound:
-		f.message, f.final = "name resolution failed", true
-	default:
-		f.status, f.final = http.StatusInternalServerError, true
-		f.message = "failed the initial dns/balancer resolve for '" + x.match.Service.Host + "' with: " + dns.Err
-	}
-	return f
 }
 
 // mayRetry applies nginx's rule (proxy_next_upstream error timeout): what a
@@ -226,18 +212,11 @@ func (x *exchange) logFailure(u *snapshot.Upstream, t *try, f failure, again boo
 
 // answer tells the client.
 func (f *failure) answer(x *exchange) {
-	switch {
-	case f.client:
+	if f.client {
 		x.failBody(f.err)
 		return
-	case f.message != "":
-		if f.final {
-			x.sentAt = time.Time{} // a name without an address: no upstream was contacted
-		}
-		x.refuse(f.status, f.message)
-	default:
-		x.fail(f.status)
 	}
+	x.fail(f.status)
 	x.linger()
 }
 

@@ -2,17 +2,18 @@ package proxy
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/listen"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
@@ -121,7 +122,6 @@ func TestForward_retries(t *testing.T) {
 			for k, v := range tt.route {
 				route[k] = v
 			}
-			g.engine.wire.balancers.Sweep() // other tests use other upstreams
 			g.route(schema.Object{"host": "pool.internal", "retries": tt.retries}, route)
 			resp, body := g.do(tt.method, "/", strings.NewReader(tt.body))
 			wantStatus(t, resp, tt.status)
@@ -288,31 +288,63 @@ func TestForward_connectTimeout(t *testing.T) {
 	}
 }
 
+// names answers lookups from a map of names to addresses; an error is answered
+// as it is.
+type names map[string]any
+
+func (n names) Lookup(_ context.Context, name string) (*dns.Answer, error) {
+	switch a := n[name].(type) {
+	case *dns.Answer:
+		return a, nil
+	case error:
+		return nil, a
+	}
+	return nil, &dns.Error{Name: name, Reason: "name error", NotFound: true}
+}
+
 func TestForward_nameResolution(t *testing.T) {
 	g := start(t, gateway.Settings{})
-	x := exchange{Engine: g.engine, r: &http.Request{}, snapshot: g.View().Snapshot, match: match("http")}
-	x.match.Service.Host = "nowhere.test"
+	g.engine.resolver = names{"broken.test": &dns.Error{Name: "broken.test", Reason: "server failure"}}
 	for _, tt := range []struct {
-		err     net.DNSError
+		host    string
 		status  int
 		message string
 	}{
-		{net.DNSError{Err: "no such host", Name: "nowhere.test", IsNotFound: true}, 503, "name resolution failed"},
-		{
-			net.DNSError{Err: "server misbehaving", Name: "nowhere.test", Server: "10.0.0.1:53"}, 500,
-			"failed the initial dns/balancer resolve for 'nowhere.test' with: server misbehaving",
-		},
+		{"nowhere.test", 503, "name resolution failed"},
+		{"broken.test", 500, "failed the initial dns/balancer resolve for 'broken.test' with: server failure"},
 	} {
-		f := x.failureOf(&try{Context: t.Context()}, fmt.Errorf("dialing: %w", &tt.err))
-		if f.status != tt.status || f.message != tt.message || !f.final {
-			t.Errorf("%v: got %+v", &tt.err, f)
+		g.route(schema.Object{"host": tt.host}, schema.Object{"hosts": []any{tt.host}})
+		resp, body := g.get("/", func(r *http.Request) { r.Host = tt.host })
+		wantStatus(t, resp, tt.status)
+		if !strings.Contains(body, `"message":"`+tt.message+`"`) {
+			t.Errorf("%s: got %s, want %q", tt.host, body, tt.message)
 		}
-		answer := httptest.NewRecorder()
-		x.w, x.sentAt = answer, time.Now()
-		f.answer(&x)
-		if h := answer.Header(); answer.Code != tt.status || h.Get("X-Kong-Response-Latency") == "" || h.Get("Via") != "" {
-			t.Errorf("%v: got status %d with %v, want an answer that no upstream had a part in", &tt.err, answer.Code, h)
+		if h := resp.Header; h.Get("X-Kong-Response-Latency") == "" || h.Get("Via") != "" {
+			t.Errorf("%s: got %v, want an answer that no upstream had a part in", tt.host, h)
 		}
+	}
+}
+
+func TestForward_recordsOfANameTakeTurns(t *testing.T) {
+	g := start(t, gateway.Settings{})
+	var hits [2]atomic.Int64
+	var records []dns.Record
+	for i := range hits {
+		s := upstream(t, func(w http.ResponseWriter, r *http.Request) { hits[i].Add(1); _, _ = io.WriteString(w, r.Host) })
+		addr := s.Listener.Addr().(*net.TCPAddr).AddrPort()
+		records = append(records, dns.Record{IP: addr.Addr(), Port: addr.Port(), Weight: 1 + 2*i, Name: "one.host.test"})
+	}
+	g.engine.resolver = names{"many.test": dns.NewAnswer("SRV", records, time.Now().Add(time.Hour))}
+	g.route(schema.Object{"host": "many.test", "port": int64(1)}, schema.Object{})
+	for range 8 {
+		resp, body := g.get("/")
+		wantStatus(t, resp, 200)
+		if !strings.HasPrefix(body, "many.test:") {
+			t.Errorf("the upstream saw the host %s", body)
+		}
+	}
+	if a, b := hits[0].Load(), hits[1].Load(); a != 2 || b != 6 {
+		t.Errorf("got %d and %d requests, want 2 and 6 by the weights", a, b)
 	}
 }
 

@@ -93,7 +93,7 @@ func (h *Handler) open() (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.engine = NewEngine(n, h.app.Options(), serve.Timeouts{}, h.logger)
+	h.engine = NewEngine(n, h.app.Resolver(), h.app.Options(), serve.Timeouts{}, h.logger)
 	return h.engine, nil
 }
 

@@ -19,6 +19,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
+	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/node"
@@ -43,6 +45,7 @@ type gatewayTest struct {
 	server *httptest.Server
 	logs   *observer.ObservedLogs
 	image  *store.Image
+	pools  *balancer.Pools
 	view   atomic.Pointer[node.View]
 }
 
@@ -51,11 +54,12 @@ func (g *gatewayTest) View() *node.View { return g.view.Load() }
 // start runs a gateway without entities.
 func start(t testing.TB, settings gateway.Settings) *gatewayTest {
 	t.Helper()
-	g := &gatewayTest{t: t, image: store.NewImage(gateway.Catalog())}
+	g := &gatewayTest{t: t, image: store.NewImage(gateway.Catalog()), pools: balancer.NewPools()}
+	t.Cleanup(g.pools.Close)
 	g.publish()
 	core, logs := observer.New(zap.DebugLevel)
 	g.logs = logs
-	g.engine = NewEngine(g, options(t, settings), serve.Timeouts{}, zap.New(core))
+	g.engine = NewEngine(g, dns.System{}, options(t, settings), serve.Timeouts{}, zap.New(core))
 	t.Cleanup(g.engine.Close)
 	g.server = serveHTTP(t, g.engine, false)
 	return g
@@ -94,7 +98,9 @@ func serveHTTP(t testing.TB, h http.Handler, secure bool) *httptest.Server {
 }
 
 func (g *gatewayTest) publish() {
-	g.view.Store(&node.View{Image: g.image, Snapshot: snapshot.New(g.image)})
+	s := snapshot.New(g.image, g.pools)
+	s.Publish()
+	g.view.Store(&node.View{Image: g.image, Snapshot: s})
 }
 
 // insert adds an entity and returns its id.

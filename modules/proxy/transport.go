@@ -12,7 +12,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/dial"
 )
 
@@ -28,8 +27,8 @@ const (
 // bytes.
 const maxResponseHeader = 256 << 10
 
-// wire is what the engines of a process share: the connections to upstreams,
-// and the positions of their balancers. It outlives every configuration.
+// wire is what the engines of a process share: the connections to upstreams.
+// It outlives every configuration.
 //
 // There is one transport for each protocol, not one for each TLS identity: the
 // pool's key is the authority of a request's URL, and the engine writes the
@@ -38,8 +37,6 @@ const maxResponseHeader = 256 << 10
 // idle connections of an old one end after a minute.
 type wire struct {
 	http1, http2, clearHTTP2 *http.Transport
-	balancers                balancer.States
-	stop                     chan struct{}
 }
 
 var wires = caddy.NewUsagePool()
@@ -67,34 +64,16 @@ func newWire() *wire {
 			HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 		}
 	}
-	w := &wire{
+	return &wire{
 		http1:      transport(func(p *http.Protocols) { p.SetHTTP1(true) }),
 		http2:      transport(func(p *http.Protocols) { p.SetHTTP2(true) }),
 		clearHTTP2: transport(func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }),
-		stop:       make(chan struct{}),
-	}
-	go w.sweep()
-	return w
-}
-
-// sweep forgets the balancers of upstreams that are not used.
-func (w *wire) sweep() {
-	t := time.NewTicker(10 * time.Minute)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-			w.balancers.Sweep()
-		case <-w.stop:
-			return
-		}
 	}
 }
 
 // Destruct ends idle connections. Caddy's pool calls it when
 // the last engine is closed.
 func (w *wire) Destruct() error {
-	close(w.stop)
 	for _, t := range []*http.Transport{w.http1, w.http2, w.clearHTTP2} {
 		t.CloseIdleConnections()
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/certs"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/router"
@@ -34,6 +35,7 @@ type edit struct {
 	changed    map[rowKey]bool
 	problems   map[rowKey]Problem
 	unhonoured map[uuid.UUID][]string
+	plans      map[uuid.UUID]*balancer.Plan
 }
 
 func (s *Snapshot) edit(im *store.Image) *edit {
@@ -52,6 +54,7 @@ func (s *Snapshot) edit(im *store.Image) *edit {
 		changed:        map[rowKey]bool{},
 		problems:       maps.Clone(s.problems),
 		unhonoured:     maps.Clone(s.unhonoured),
+		plans:          map[uuid.UUID]*balancer.Plan{},
 	}
 }
 
@@ -136,6 +139,8 @@ func (e *edit) finish() (*Snapshot, []Problem) {
 		certs:      certs,
 		problems:   e.problems,
 		unhonoured: e.unhonoured,
+		pools:      e.base.pools,
+		plans:      e.plans,
 	}
 	var refused []Problem
 	for k, p := range e.problems {

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
@@ -37,7 +38,10 @@ func TestApply_givesWhatNewGives(t *testing.T) {
 	pairs := []schema.Object{pair(t), pair(t)}
 	rapid.Check(t, func(t *rapid.T) {
 		image := store.NewImage(catalog)
-		edited := snapshot.New(image)
+		pools := balancer.NewPools()
+		defer pools.Close()
+		edited := snapshot.New(image, pools)
+		edited.Publish()
 		for range rapid.IntRange(1, 12).Draw(t, "batches") {
 			tx := store.Begin(image, store.Options{Now: time.Unix(1, 0)})
 			for range rapid.IntRange(1, 5).Draw(t, "writes") {
@@ -47,7 +51,9 @@ func TestApply_givesWhatNewGives(t *testing.T) {
 			old := edited
 			image = tx.Image()
 			edited, _ = old.Apply(image, tx.Changes())
-			if diff := cmp.Diff(facts(snapshot.New(image)), facts(edited)); diff != "" {
+			edited.Publish()
+			followed(t, edited)
+			if diff := cmp.Diff(facts(snapshot.New(image, pools)), facts(edited)); diff != "" {
 				t.Fatalf("edited snapshot differs from a new one (-new +edited):\n%s", diff)
 			}
 			if diff := cmp.Diff(before, facts(old)); diff != "" {
@@ -118,6 +124,28 @@ func anyRow(t *rapid.T, tx *store.Tx, table string) (string, bool) {
 	return rapid.SampledFrom(ids).Draw(t, "row of "+table), true
 }
 
+// followed makes sure that the pools are what the snapshot says.
+func followed(t *rapid.T, s *snapshot.Snapshot) {
+	for _, name := range upstreams {
+		u, ok := s.Upstream(name)
+		if !ok {
+			continue
+		}
+		var want, got []string
+		for _, target := range u.Plan.Targets {
+			if target.Weight > 0 {
+				want = append(want, fmt.Sprintf("%s:%d=%d", target.Host, target.Port, target.Weight))
+			}
+		}
+		for _, a := range u.Pool.Addresses() {
+			got = append(got, fmt.Sprintf("%s=%d", a.Text, a.Weight))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("pool of %s differs from its plan (-plan +pool):\n%s", name, diff)
+		}
+	}
+}
+
 // facts tells all that can be asked of a snapshot.
 func facts(s *snapshot.Snapshot) map[string]string {
 	facts := map[string]string{}
@@ -146,8 +174,8 @@ func facts(s *snapshot.Snapshot) map[string]string {
 		answer := "none"
 		if u, ok := s.Upstream(name); ok {
 			answer = "targets"
-			for _, t := range u.Ring.Targets() {
-				answer += fmt.Sprintf(" %s=%d", t.Address, t.Weight)
+			for _, t := range u.Plan.Targets {
+				answer += fmt.Sprintf(" %s:%d=%d", t.Host, t.Port, t.Weight)
 			}
 		}
 		facts["upstream "+name] = answer

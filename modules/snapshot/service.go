@@ -6,11 +6,13 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 
 	"github.com/google/uuid"
 
 	"github.com/portcullis-gateway/portcullis/modules/certs"
 	"github.com/portcullis-gateway/portcullis/modules/dial"
+	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
@@ -18,6 +20,10 @@ import (
 // Service is a service with what it refers to.
 type Service struct {
 	*entity.Service
+
+	// Address is the host and port, if the host is an IP address: what is
+	// dialled. Else it is empty.
+	Address string
 
 	ClientCertificate *tls.Certificate // nil: none
 	RootCAs           *x509.CertPool   // nil: the system's
@@ -106,6 +112,9 @@ func (e *edit) compileService(id uuid.UUID, set *certs.Set) {
 		return
 	}
 	s := &Service{Service: v}
+	if ip, ok := dns.Literal(v.Host); ok {
+		s.Address = netip.AddrPortFrom(ip, uint16(v.Port)).String()
+	}
 	if s.Err = s.secure(e, set); s.Err != nil {
 		e.tolerate("services", id, s.Err)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
 	"github.com/portcullis-gateway/portcullis/modules/store"
@@ -20,7 +21,9 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	image := store.NewImage(catalog)
-	return &world{t: t, image: image, snapshot: snapshot.New(image)}
+	pools := balancer.NewPools()
+	t.Cleanup(pools.Close)
+	return &world{t: t, image: image, snapshot: snapshot.New(image, pools)}
 }
 
 func (w *world) write(fn func(tx *store.Tx) error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/certs"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/store"
@@ -25,6 +26,8 @@ type Snapshot struct {
 	certs      *certs.Set
 	problems   map[rowKey]Problem // never written after the snapshot is published
 	unhonoured map[uuid.UUID][]string
+	pools      *balancer.Pools
+	plans      map[uuid.UUID]*balancer.Plan // of upstreams that the last Apply touched; nil: gone
 }
 
 type rowKey struct {
@@ -51,9 +54,9 @@ type Match struct {
 }
 
 // New compiles all that the image holds. Rows that do not compile become
-// problems.
-func New(im *store.Image) *Snapshot {
-	empty := &Snapshot{routes: router.New[*Route](), streams: router.NewStreams[*Route](), certs: certs.New()}
+// problems. The pools are those of all snapshots of one world.
+func New(im *store.Image, pools *balancer.Pools) *Snapshot {
+	empty := &Snapshot{routes: router.New[*Route](), streams: router.NewStreams[*Route](), certs: certs.New(), pools: pools}
 	e := empty.edit(im)
 	for _, table := range []string{"certificates", "snis", "upstreams", "services", "routes"} {
 		im.Ascend(table, uuid.Nil, func(r *store.Row) bool {
@@ -78,6 +81,23 @@ func (s *Snapshot) Apply(im *store.Image, changes []store.Change) (next *Snapsho
 	}
 	return e.finish()
 }
+
+// Publish makes the pools follow what New or the last Apply found: those of the
+// upstreams that it touched. The pools are shared by all snapshots of a world, so
+// of snapshots that were made of the same changes one is enough.
+func (s *Snapshot) Publish() {
+	for id, plan := range s.plans {
+		if plan != nil {
+			s.pools.Of(id).Follow(plan)
+		} else if p, ok := s.pools.Get(id); ok {
+			p.Follow(nil)
+		}
+	}
+	s.pools.Settle()
+}
+
+// Discard forgets what was made for a snapshot that will not be published.
+func (s *Snapshot) Discard() { s.pools.Settle() }
 
 // Match finds the route of a request and the service behind it.
 func (s *Snapshot) Match(r *router.Request) (Match, bool) {

@@ -13,10 +13,11 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
 
-// Upstream is an upstream with the ring of its targets.
+// Upstream is an upstream with the pool of its addresses.
 type Upstream struct {
 	*entity.Upstream
-	Ring *balancer.Ring
+	Plan *balancer.Plan // what the pool follows since the snapshot was published
+	Pool *balancer.Pool
 
 	// ClientCertificate is shown to targets if the service has none; nil:
 	// none. TLSKey identifies it.
@@ -60,11 +61,12 @@ func (e *edit) changeTarget(c store.Change) {
 	}
 }
 
-// compileUpstream builds the ring of an upstream, which may be gone or have
+// compileUpstream makes the plan of an upstream, which may be gone or have
 // another name than before.
 func (e *edit) compileUpstream(id uuid.UUID, before string, set *certs.Set) {
 	delete(e.unhonoured, id)
 	delete(e.problems, rowKey{"upstreams", id})
+	e.plans[id] = nil
 	row, ok := e.image.Get("upstreams", id)
 	var v *entity.Upstream
 	if ok {
@@ -88,15 +90,17 @@ func (e *edit) compileUpstream(id uuid.UUID, before string, set *certs.Set) {
 	}
 	u := &Upstream{Upstream: v}
 	var err error
-	if u.Ring, err = balancer.NewRing(v, targets); err != nil {
+	if u.Plan, err = balancer.NewPlan(v, targets); err != nil {
 		e.problem("upstreams", id, err)
 	}
-	if words := u.Ring.Unhonoured(); len(words) > 0 {
+	if words := u.Plan.Unhonoured(); len(words) > 0 {
 		if e.unhonoured == nil {
 			e.unhonoured = map[uuid.UUID][]string{}
 		}
 		e.unhonoured[id] = words
 	}
+	u.Pool = e.base.pools.Of(id)
+	e.plans[id] = u.Plan
 	if ref := v.ClientCertificate; ref != nil {
 		if pair, ok := set.ByID(ref.ID); ok {
 			u.ClientCertificate = pair.Certificate()
