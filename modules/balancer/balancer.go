@@ -11,8 +11,6 @@ package balancer
 import (
 	"net/netip"
 	"sync/atomic"
-
-	"github.com/portcullis-gateway/portcullis/modules/entity"
 )
 
 // An Address is one place that requests of an upstream can go to. It is
@@ -63,7 +61,15 @@ type turns struct {
 	again atomic.Uint64 // for retries
 }
 
-// newPicker compiles the algorithm of an upstream.
-func newPicker(u *entity.Upstream, addresses []*Address) picker {
-	return newRoundRobin(addresses)
+// newPicker compiles the algorithm of a plan for these addresses, at least one.
+func newPicker(p *Plan, addresses []*Address) picker {
+	switch p.Upstream.Algorithm {
+	case "consistent-hashing":
+		return newHashing(p, addresses)
+	case "least-connections":
+		return newLeastConnections(p, addresses)
+	case "latency":
+		return newLatency(p, addresses)
+	}
+	return newRoundRobin(p, addresses)
 }

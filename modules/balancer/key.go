@@ -1,9 +1,14 @@
 package balancer
 
-import "github.com/portcullis-gateway/portcullis/modules/entity"
+import (
+	"net/textproto"
+
+	"github.com/portcullis-gateway/portcullis/modules/entity"
+)
 
 // A KeySource is what a request is hashed on: one of hash_on's values, and the
-// name of the header, cookie, argument or capture that it means.
+// name of the header, cookie, argument or capture that it means. Headers are
+// spelled as net/http does.
 type KeySource struct {
 	On   string
 	Name string
@@ -19,7 +24,7 @@ func keyRuleOf(u *entity.Upstream) keyRule {
 	source := func(on, header, arg, capture string) KeySource {
 		switch on {
 		case "header":
-			return KeySource{on, header}
+			return KeySource{on, textproto.CanonicalMIMEHeaderKey(header)}
 		case "cookie":
 			return KeySource{on, u.HashOnCookie}
 		case "query_arg":

@@ -84,7 +84,7 @@ func (p *Peer) Observed(o Outcome) {
 // included; 0 if there was none.
 func (p *Peer) Release(took time.Duration) {
 	p.inFlight.Add(-1)
-	if took > 0 {
+	if took > 0 && p.pool.measures.Load() {
 		p.latency.add(took)
 	}
 }

@@ -72,9 +72,6 @@ func NewTarget(t *entity.Target) (*Target, error) {
 func (p *Plan) Unhonoured() []string {
 	u := p.Upstream
 	var w []string
-	if u.Algorithm != "" && u.Algorithm != "round-robin" {
-		w = append(w, "algorithm="+u.Algorithm)
-	}
 	if a := &u.Healthchecks.Active; a.Healthy.Interval != 0 || a.Unhealthy.Interval != 0 {
 		w = append(w, "healthchecks.active")
 	}

@@ -24,9 +24,10 @@ var ErrNoPeer = errors.New("no peer is available")
 type Pool struct {
 	ID uuid.UUID // of the upstream
 
-	pools *Pools
-	table atomic.Pointer[table] // nil until it follows a plan
-	turns turns
+	pools    *Pools
+	table    atomic.Pointer[table] // nil until it follows a plan
+	turns    turns
+	measures atomic.Bool // whether it matters how long tries take
 
 	build sync.Mutex          // one change at a time; held while the watcher is told
 	plan  *Plan               // protected by build; nil: the upstream is gone
@@ -154,9 +155,10 @@ func (p *Pool) rebuild() {
 	}
 	p.forget(t.addresses)
 	if len(t.addresses) > 0 {
-		t.picker = newPicker(p.plan.Upstream, t.addresses)
+		t.picker = newPicker(p.plan, t.addresses)
 	}
 	t.recount()
+	p.measures.Store(p.plan.Upstream.Algorithm == "latency")
 	p.table.Store(t)
 	p.mu.Unlock()
 	if _, _, watcher := p.pools.means(); watcher != nil {

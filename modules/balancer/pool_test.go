@@ -90,6 +90,9 @@ func peer(t testing.TB, p *Pool, want string) *Peer {
 // algorithms are all that there are. What holds for each is tested with each.
 var algorithms = []*entity.Upstream{
 	roundRobinUpstream,
+	{Algorithm: "least-connections"},
+	{Algorithm: "latency"},
+	{Algorithm: "consistent-hashing", HashOn: "ip", Slots: 10000},
 }
 
 func each(t *testing.T, f func(t *testing.T, u *entity.Upstream)) {

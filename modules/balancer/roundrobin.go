@@ -8,7 +8,7 @@ type roundRobin struct {
 	wheel     wheel.Wheel
 }
 
-func newRoundRobin(addresses []*Address) picker {
+func newRoundRobin(_ *Plan, addresses []*Address) picker {
 	weights := make([]int, len(addresses))
 	for i, a := range addresses {
 		weights[i] = a.Weight

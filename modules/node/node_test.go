@@ -336,13 +336,13 @@ func TestUpstream_wishesThatAreNotHonouredAreLogged(t *testing.T) {
 	if got := logs.TakeAll(); len(got) != 0 {
 		t.Errorf("an upstream that asks for nothing is logged: %v", got)
 	}
-	insert(t, n, "upstreams", schema.Object{"name": "least.internal", "algorithm": "least-connections"})
-	wantWarning(t, logs, "algorithm")
+	insert(t, n, "upstreams", schema.Object{"name": "least.internal", "healthchecks": schema.Object{"active": schema.Object{"healthy": schema.Object{"interval": int64(1)}}}})
+	wantWarning(t, logs, "healthchecks.active")
 	stop(t, n)
 
 	// Those who read the log of this start must find it, too.
 	stop(t, startLogging(t, file, zap.New(core)))
-	wantWarning(t, logs, "algorithm")
+	wantWarning(t, logs, "healthchecks.active")
 }
 
 func wantWarning(t *testing.T, logs *observer.ObservedLogs, field string) {

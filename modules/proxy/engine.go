@@ -104,6 +104,7 @@ type exchange struct {
 
 	body    body
 	key     uint32 // for consistent hashing
+	cookie  string // that was made up for the key; empty: none was
 	tried   balancer.RetrySet
 	chosen  *balancer.Peer // of the try under way; nil: none of an upstream
 	sentAt  time.Time      // when the first try began; zero: no upstream was contacted

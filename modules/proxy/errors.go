@@ -106,6 +106,7 @@ func (x *exchange) ownHeaders(h http.Header, status int) {
 		if on&gateway.HeaderUpstreamStatus != 0 {
 			h["X-Kong-Upstream-Status"] = []string{strconv.Itoa(status)}
 		}
+		x.setHashCookie(h)
 	}
 	x.commonHeaders(h)
 }

@@ -140,6 +140,7 @@ func (x *exchange) clientHeader(resp *http.Response) {
 	if on&gateway.HeaderUpstreamStatus != 0 {
 		h["X-Kong-Upstream-Status"] = []string{strconv.Itoa(resp.StatusCode)}
 	}
+	x.setHashCookie(h)
 	x.commonHeaders(h)
 }
 

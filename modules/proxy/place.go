@@ -97,9 +97,3 @@ func (x *exchange) release(took time.Duration) {
 		x.chosen = nil
 	}
 }
-
-// HashValue implements balancer.Facts.
-func (x *exchange) HashValue(balancer.KeySource) (string, bool) { return "", false }
-
-// Interface guard
-var _ balancer.Facts = (*exchange)(nil)
