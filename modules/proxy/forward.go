@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"strconv"
@@ -55,6 +56,10 @@ func (x *exchange) forward() {
 		x.last = t
 		x.tries++
 		resp, err := transport.RoundTrip(req)
+		if err == nil && resp.StatusCode < 100 { // three digits, and no status
+			resp.Body.Close()
+			resp, err = nil, fmt.Errorf("malformed status %q", resp.Status)
+		}
 		t.settle()
 		if err == nil {
 			x.observe(balancer.Responded, resp.StatusCode)
