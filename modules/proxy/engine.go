@@ -163,7 +163,7 @@ func (x *exchange) serve(pass bool) bool {
 		}
 		return !pass
 	}
-	if !unbroken(x.r.RequestURI) {
+	if !wellFormed(x.r) {
 		if !pass {
 			x.fail(http.StatusBadRequest) // as nginx
 		}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/serve"
@@ -163,6 +165,28 @@ func target(r *http.Request) (path, query string) {
 		path = "/"
 	}
 	return path, query
+}
+
+// wellFormed reports whether the request means the same to everyone once it is
+// written down as HTTP/1.1. Servers of HTTP/1.1 see to that; in HTTP/2 and
+// HTTP/3, where nothing hangs on it, net/http's take any authority, and a
+// length that is no number for none (RFC 9113, sections 8.1.1 and 10.3).
+func wellFormed(r *http.Request) bool {
+	if !unbroken(r.RequestURI) {
+		return false
+	}
+	if r.ProtoMajor < 2 {
+		return true
+	}
+	if !httpguts.ValidHostHeader(r.Host) {
+		return false
+	}
+	length := r.Header["Content-Length"]
+	if len(length) == 0 {
+		return true
+	}
+	n, err := strconv.ParseUint(length[0], 10, 63)
+	return err == nil && len(length) == 1 && int64(n) == r.ContentLength
 }
 
 // unbroken reports whether s can stand in a request line, which white space and
