@@ -81,6 +81,7 @@ func (a *App) Start() error {
 	}
 	return a.Open(a.ctx, func(_ listen.Bind, _ *serve.Config, g *serve.Generation) error {
 		g.Handler, g.TLS, g.Trusted = a.engine, config, app.Options().Trusts
+		g.Refusal = a.engine.refusal
 		return nil
 	})
 }

@@ -48,6 +48,16 @@ func (x *exchange) fail(status int) {
 	x.answer(status, message, bodyType(accept(x.r.Header, preferred)))
 }
 
+// refusal is the body of an error about something that is no request at all.
+func (e *Engine) refusal(status int) (contentType, body string) {
+	message := nginxMessages[status]
+	if message == "" {
+		message = "The upstream server responded with " + strconv.Itoa(status)
+	}
+	t := bodyType(e.options.ErrorDefaultType)
+	return t.contentType, t.before + message + t.between + requestID() + t.after
+}
+
 // answer writes an error. A gRPC client gets it in headers.
 func (x *exchange) answer(status int, message string, t template) {
 	if isGRPC(x.r) {

@@ -60,6 +60,10 @@ func (c *Conn) LocalAddr() net.Addr {
 	return c.TCPConn.LocalAddr()
 }
 
+// Socket is the connection as the kernel has it, unless a PROXY protocol header
+// may stand in front of what it brings.
+func (c *Conn) Socket() *net.TCPConn { return c.TCPConn }
+
 // Arrival tells how the connection came to a bind with `transparent`.
 func (c *Conn) Arrival() transparent.Arrival { return c.arrival }
 

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -42,12 +43,16 @@ func (s *server) drain() {
 
 	s.closing.Store(true)
 	s.handOver(grace)
-	err := s.http.Shutdown(grace)
+	err := s.http1.Shutdown(grace)
+	if s.http2 != nil {
+		err = errors.Join(err, s.http.Shutdown(grace))
+	}
 	if err == nil {
 		err = s.awaitUpgraded(grace)
 	}
 	if err != nil {
 		logger.Warn("grace period is over; closing what is left", zap.Int("upgraded", s.upgraded.count()))
+		s.http1.Close()
 		s.http.Close()
 	}
 	s.closeUpgraded()

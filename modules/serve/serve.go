@@ -97,6 +97,10 @@ type Generation struct {
 	// [LoadWrappers].
 	Wrap func(net.Listener) net.Listener
 
+	// Refusal is the answer to what is not a request of HTTP/1: the type and
+	// the text of the body for a status. Default: the status in words.
+	Refusal func(status int) (contentType, body string)
+
 	// Logger gets the server's own messages. Default: none.
 	Logger *zap.Logger
 

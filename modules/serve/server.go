@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/portcullis-gateway/portcullis/modules/http1"
 	"github.com/portcullis-gateway/portcullis/modules/listen"
 )
 
@@ -21,14 +22,16 @@ import (
 type server struct {
 	config  Config
 	sockets []*listen.Socket
-	http    *http.Server
-	tls     *tls.Config // shared by all sockets, so a ticket from one is good for the others; nil without `ssl`
-	unmark  []func()    // take the sockets' privacy back
+	http1   *http1.Server
+	http    *http.Server // serves HTTP/2
+	http2   *handoff     // to it
+	tls     *tls.Config  // shared by all sockets, so a ticket from one is good for the others; nil without `ssl`
+	unmark  []func()     // take the sockets' privacy back
 
 	top     atomic.Pointer[Lease] // serves; nil before the first and after the end
 	closing atomic.Bool           // responses tell clients to go elsewhere
 
-	accepting gauge // loops of http.Serve
+	accepting gauge // loops of Serve
 	fresh     gauge // connections that have not had their first request
 	upgraded  gauge // hijacked connections
 
@@ -64,7 +67,7 @@ func newServer(ctx context.Context, cfg Config, logger *zap.Logger) (*server, er
 			s.unmark = append(s.unmark, listen.MarkPrivate(sock.AddrPort()))
 		}
 	}
-	s.http = &http.Server{
+	s.http1 = &http1.Server{
 		Handler:           s,
 		ReadHeaderTimeout: cfg.ReadHeaderTimeout,
 		ReadTimeout:       cfg.ReadTimeout,
@@ -72,6 +75,22 @@ func newServer(ctx context.Context, cfg Config, logger *zap.Logger) (*server, er
 		IdleTimeout:       cfg.IdleTimeout,
 		MaxHeaderBytes:    cfg.MaxHeaderBytes,
 		ErrorLog:          log.New(errorLog{s}, "", 0),
+		ConnState:         s.connState,
+		ConnContext:       connContext,
+		Refusal:           s.refusal,
+	}
+	if cfg.Bind.HTTP2 {
+		s.http2 = newHandoff()
+		s.http1.HTTP2, s.http1.H2C = s.http2.give, !cfg.Bind.SSL
+	}
+	s.http = &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: cfg.ReadHeaderTimeout,
+		ReadTimeout:       cfg.ReadTimeout,
+		WriteTimeout:      cfg.WriteTimeout,
+		IdleTimeout:       cfg.IdleTimeout,
+		MaxHeaderBytes:    cfg.MaxHeaderBytes,
+		ErrorLog:          s.http1.ErrorLog,
 		ConnState:         s.connState,
 		ConnContext:       connContext,
 		Protocols:         protocols(cfg.Bind),
@@ -115,12 +134,14 @@ func (s *server) push(k key, g Generation) *Lease {
 			s.accepting.add(1)
 			go s.accept(sock, g.Wrap)
 		}
+		if s.http2 != nil {
+			go s.http.Serve(s.http2) // until it is closed
+		}
 	}
 	return l
 }
 
-// accept hands the connections of one socket to net/http's server until the
-// socket is closed.
+// accept serves the connections of one socket until it is closed.
 func (s *server) accept(sock *listen.Socket, wrap func(net.Listener) net.Listener) {
 	defer s.accepting.add(-1)
 	var ln net.Listener = acceptor{sock, s}
@@ -130,9 +151,20 @@ func (s *server) accept(sock *listen.Socket, wrap func(net.Listener) net.Listene
 	if s.tls != nil {
 		ln = tls.NewListener(ln, s.tls)
 	}
-	if err := s.http.Serve(ln); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http1.Serve(ln); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
 		s.logger().Error("accepting connections", zap.Stringer("listener", s.config.Bind), zap.Error(err))
 	}
+}
+
+// refusal is the answer to what is not a request.
+func (s *server) refusal(status int) (contentType, body string) {
+	if l := s.enter(); l != nil {
+		defer l.release()
+		if l.Refusal != nil {
+			return l.Refusal(status)
+		}
+	}
+	return "text/plain; charset=utf-8", http.StatusText(status)
 }
 
 // retire takes a generation off, and reports whether it was on.

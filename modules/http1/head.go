@@ -1,0 +1,205 @@
+package http1
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// A parseError is a message that is not HTTP as RFC 9112 has it. Its status is
+// what a server answers to one.
+type parseError struct {
+	status int
+	reason string
+}
+
+func (e *parseError) Error() string { return e.reason }
+
+func bad(reason string) *parseError { return &parseError{http.StatusBadRequest, reason} }
+
+var errHeadTooLarge = &parseError{http.StatusRequestHeaderFieldsTooLarge, "the head is too large"}
+
+// headEnd is where the head at the beginning of b ends, behind its empty line;
+// -1 if that has not come yet. Bytes before from have been searched already.
+func headEnd(b []byte, from int) int {
+	from = max(0, from-3)
+	i := bytes.Index(b[from:], crlfcrlf)
+	if i < 0 {
+		return -1
+	}
+	return from + i + len(crlfcrlf)
+}
+
+var crlfcrlf = []byte("\r\n\r\n")
+
+// parseFields reads the field lines of a head or a trailer section, which ends
+// with an empty line, into a header whose names are canonical and whose values
+// are parts of the text. It takes what RFC 9112, section 5 allows, and nothing
+// else: no line folding, no white space around a name, no bare CR or LF, no
+// control characters.
+func parseFields(text string) (http.Header, error) {
+	n := strings.Count(text, "\r\n")
+	h := make(http.Header, n)
+	values := make([]string, n)
+	for text != "\r\n" {
+		line, rest, ok := strings.Cut(text, "\r\n")
+		if !ok || line == "" {
+			return nil, bad("a field line has no end")
+		}
+		text = rest
+		colon := strings.IndexByte(line, ':')
+		if colon <= 0 {
+			return nil, bad("a field line has no name")
+		}
+		name := line[:colon]
+		if !token(name) {
+			return nil, bad("a field name has a character that is not allowed")
+		}
+		value := trim(line[colon+1:])
+		if !fieldValue(value) {
+			return nil, bad("a field value has a control character")
+		}
+		name = textproto.CanonicalMIMEHeaderKey(name)
+		if known := h[name]; known != nil {
+			h[name] = append(known, value)
+			continue
+		}
+		values[0] = value
+		h[name] = values[:1:1]
+		values = values[1:]
+	}
+	return h, nil
+}
+
+// token reports whether s is a token (RFC 9110, section 5.6.2).
+func token(s string) bool {
+	for i := range len(s) {
+		if !tokenBytes[s[i]] {
+			return false
+		}
+	}
+	return s != ""
+}
+
+var tokenBytes = func() (t [256]bool) {
+	for i := range t {
+		t[i] = i < 0x80 && httpguts.IsTokenRune(rune(i))
+	}
+	return t
+}()
+
+// fieldValue reports whether s has no control characters but tabs.
+func fieldValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// trim cuts off the white space that may surround a field value: blanks and
+// tabs, and no other.
+func trim(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// What a message says of the length of its body.
+const (
+	lengthUnsaid  = -1
+	lengthChunked = -2
+)
+
+// framing reads how long a message's body is (RFC 9112, section 6): a number of
+// bytes, lengthChunked or lengthUnsaid. What could be understood in two ways is
+// an error, as one of them would be somebody else's.
+func framing(h http.Header, minor int) (int64, error) {
+	codings, lengths := h["Transfer-Encoding"], h["Content-Length"]
+	switch {
+	case codings != nil && lengths != nil:
+		return 0, bad("both Transfer-Encoding and Content-Length")
+	case codings != nil && minor == 0:
+		return 0, bad("Transfer-Encoding in HTTP/1.0")
+	case codings != nil:
+		if len(codings) == 1 && strings.EqualFold(codings[0], "chunked") {
+			return lengthChunked, nil
+		}
+		return 0, &parseError{http.StatusNotImplemented, "a transfer coding other than chunked"}
+	case lengths == nil:
+		return lengthUnsaid, nil
+	case len(lengths) > 1:
+		return 0, bad("more than one Content-Length")
+	}
+	n, ok := number(lengths[0])
+	if !ok {
+		return 0, bad("Content-Length is not a number")
+	}
+	return n, nil
+}
+
+// number reads a decimal number without any sign or blank.
+func number(s string) (int64, bool) {
+	if s == "" || len(s) > 18 {
+		return 0, false
+	}
+	var n int64
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(s[i]-'0')
+	}
+	return n, true
+}
+
+// trailerNames reads the header Trailer: the fields that are announced to come
+// behind a chunked body. Those that would change how the message is understood
+// are not accepted there (RFC 9110, section 6.5.1).
+func trailerNames(h http.Header) (http.Header, error) {
+	list := h["Trailer"]
+	if list == nil {
+		return nil, nil
+	}
+	names := make(http.Header)
+	for _, v := range list {
+		for name := range strings.SplitSeq(v, ",") {
+			name = textproto.CanonicalMIMEHeaderKey(trim(name))
+			if name == "" {
+				continue
+			}
+			if !token(name) || !httpguts.ValidTrailerHeader(name) {
+				return nil, bad("a trailer field " + strconv.Quote(name) + " that cannot be one")
+			}
+			names[name] = nil
+		}
+	}
+	return names, nil
+}
+
+// hasToken reports whether a comma separated field has the word, in any case.
+func hasToken(values []string, word string) bool {
+	for _, v := range values {
+		if v == word {
+			return true
+		}
+		for item := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(trim(item), word) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+var errUnexpectedEnd = errors.New("the connection ended within a message")

@@ -1,0 +1,107 @@
+package http1
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+)
+
+// body is the body of a request. Handlers may give it to other goroutines,
+// which may read it after the handler has returned: they get an error then.
+type body struct {
+	conn     *conn
+	exchange *exchange
+	expected bool // the client waits for 100 Continue
+
+	mu     sync.Mutex
+	reader bodyReader
+	closed bool // protected by mu
+}
+
+// Read implements io.Reader. The first one tells a client that waits for that
+// to send.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if b.expected {
+		b.expected = false
+		if err := b.exchange.response.writeContinue(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := b.reader.Read(p)
+	if err == io.EOF {
+		b.exchange.ctx.bodyEnded()
+	} else if broken(err) {
+		b.exchange.ctx.cancel()
+	}
+	return n, err
+}
+
+// broken reports an error after which nobody is there to be answered. A body
+// that is none, or is cut short, can still be answered.
+func broken(err error) bool {
+	return err != nil && err != io.ErrUnexpectedEOF && !isTimeout(err) && !errors.As(err, new(*parseError))
+}
+
+// Close lets nobody read any more.
+func (b *body) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	return nil
+}
+
+// discard reads what the handler has left, and reports whether the next request
+// begins behind it. More than a little is not worth it.
+func (b *body) discard() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	if b.reader.err == io.EOF {
+		return true
+	}
+	if b.reader.err != nil || b.expected || b.reader.left > lingerBytes {
+		return false
+	}
+	buf := newBuffer()
+	defer freeBuffer(buf)
+	for n := 0; n <= lingerBytes; {
+		m, err := b.reader.Read(*buf)
+		if err == io.EOF {
+			return true
+		}
+		if err != nil {
+			return false
+		}
+		n += m
+	}
+	return false
+}
+
+// trailer gives the request the trailer fields. Fields that were not announced
+// are passed on, too: chunked coding has lost its Trailer on the way before.
+func (b *body) trailer(h http.Header) error {
+	for name := range h {
+		if _, err := trailerNames(http.Header{"Trailer": {name}}); err != nil {
+			return err
+		}
+	}
+	if len(h) == 0 {
+		return nil
+	}
+	r := b.exchange.request
+	if r.Trailer == nil {
+		r.Trailer = make(http.Header, len(h))
+	}
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		r.Trailer[name] = h[name]
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package http1
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// An exchange is a request and its answer. All of it is made anew for each
+// request, in one piece.
+type exchange struct {
+	request  *http.Request
+	response response
+	ctx      requestContext
+	url      url.URL
+	body     body
+}
+
+// readRequest makes a request of the head at the beginning of the buffer.
+func (c *conn) readRequest(end int) (*exchange, error) {
+	head := string(c.buffered()[:end])
+	c.take(end)
+	line, fields, _ := strings.Cut(head, "\r\n")
+	method, rest, ok1 := strings.Cut(line, " ")
+	target, version, ok2 := strings.Cut(rest, " ")
+	if !ok1 || !ok2 || !token(method) || !targetBytes(target) {
+		return nil, bad("the request line is none")
+	}
+	minor := 1
+	switch version {
+	case "HTTP/1.1":
+	case "HTTP/1.0":
+		minor = 0
+	default:
+		if strings.HasPrefix(version, "HTTP/") && len(version) == len("HTTP/1.1") {
+			return nil, &parseError{http.StatusHTTPVersionNotSupported, "the version is not 1.0 or 1.1"}
+		}
+		return nil, bad("the request line has no version")
+	}
+	h, err := parseFields(fields)
+	if err != nil {
+		return nil, err
+	}
+	length, err := framing(h, minor)
+	if err != nil {
+		return nil, err
+	}
+	x := new(exchange)
+	draft := http.Request{
+		Method: method, RequestURI: target, Header: h,
+		Proto: version, ProtoMajor: 1, ProtoMinor: minor,
+		RemoteAddr: c.remote, TLS: c.tls,
+		URL: &x.url,
+	}
+	if err := parseTarget(&draft, h, minor); err != nil {
+		return nil, err
+	}
+	x.ctx = requestContext{conn: c, exchange: x}
+	x.response.exchange, x.response.conn = x, c
+
+	connection := h["Connection"]
+	keep := !hasToken(connection, "close") && (minor == 1 || hasToken(connection, "keep-alive"))
+	draft.Close = !keep
+	x.response.begin(keep)
+
+	switch length {
+	case lengthUnsaid, 0:
+		draft.Body = http.NoBody
+		x.ctx.atEnd.Store(true)
+	default:
+		draft.ContentLength = max(-1, length)
+		if length == lengthChunked {
+			draft.ContentLength = -1
+			draft.TransferEncoding = chunkedOnly
+			delete(h, "Transfer-Encoding")
+			if draft.Trailer, err = trailerNames(h); err != nil {
+				return nil, err
+			}
+			delete(h, "Trailer")
+		}
+		x.body.exchange, x.body.conn = x, c
+		x.body.reader = newBody(c, length, x.body.trailer)
+		draft.Body = &x.body
+	}
+	if expect := h["Expect"]; expect != nil {
+		if len(expect) > 1 || !strings.EqualFold(expect[0], "100-continue") {
+			return nil, &parseError{http.StatusExpectationFailed, "an expectation other than 100-continue"}
+		}
+		x.body.expected = minor == 1 && draft.Body != http.NoBody
+	}
+	x.request = draft.WithContext(&x.ctx)
+	return x, nil
+}
+
+var chunkedOnly = []string{"chunked"}
+
+// targetBytes reports whether s can stand in a request line.
+func targetBytes(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// parseTarget reads the request target (RFC 9112, section 3.2) and the Host.
+func parseTarget(r *http.Request, h http.Header, minor int) error {
+	hosts := h["Host"]
+	switch {
+	case len(hosts) > 1:
+		return bad("more than one Host")
+	case len(hosts) == 0 && minor == 1:
+		return bad("no Host")
+	case len(hosts) == 1:
+		if r.Host = hosts[0]; !httpguts.ValidHostHeader(r.Host) {
+			return bad("the Host is none")
+		}
+		delete(h, "Host")
+	}
+	target := r.RequestURI
+	if plainTarget(target) {
+		path, query, asked := strings.Cut(target, "?")
+		r.URL.Path, r.URL.RawQuery, r.URL.ForceQuery = path, query, asked && query == ""
+		return nil
+	}
+	authority := r.Method == http.MethodConnect && target[0] != '/'
+	switch {
+	case authority:
+		target = "http://" + target
+	case target[0] != '/' && target != "*" && !strings.Contains(target, "://"):
+		return bad("the request target is neither a path nor a URL")
+	}
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		return bad("the request target is none")
+	}
+	if authority {
+		u.Scheme = ""
+	}
+	*r.URL = *u
+	if u.Host != "" {
+		r.Host = u.Host // counts more than the header (RFC 9112, section 3.2.2)
+	}
+	return nil
+}
+
+// plainTarget reports whether a target is a path with nothing to decode, and
+// maybe a query.
+func plainTarget(s string) bool {
+	if s[0] != '/' {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] == '?' {
+			return true
+		}
+		if !plainBytes[s[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+// plainBytes are those that stand in a path as they are, for net/url too.
+var plainBytes = func() (t [256]bool) {
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/$&+,;=:@") {
+		t[c] = true
+	}
+	return t
+}()
+
+var _ io.Reader = (*body)(nil)

@@ -1,0 +1,448 @@
+package http1
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// response is the answer to one request. What a handler writes is kept in a
+// buffer as long as it is small, so that head and body leave in one write; the
+// rest goes straight to the connection.
+type response struct {
+	conn     *conn
+	exchange *exchange
+
+	status  int   // 0: WriteHeader has not been called
+	length  int64 // that the handler announced; lengthUnsaid
+	written int64 // bytes of the body that the handler gave
+
+	buf  *[]byte // body that is waiting; nil: none ever was
+	held int     // how much of buf waits
+
+	keep    bool // the connection may go on after this answer
+	sent    bool // the head has left
+	chunked bool
+	bare    bool // no body: 204, 304, or the answer to HEAD
+	over    bool // the handler has returned, or has taken the connection
+	err     error
+}
+
+// begin is called with what the request says about the connection.
+func (w *response) begin(keep bool) {
+	w.keep = keep
+	w.length = lengthUnsaid
+	if w.conn.header == nil {
+		w.conn.header = make(http.Header, 16)
+	} else {
+		clear(w.conn.header)
+	}
+}
+
+// Header implements http.ResponseWriter.
+func (w *response) Header() http.Header { return w.conn.header }
+
+// WriteHeader implements http.ResponseWriter. Statuses below 200, but 101, are
+// sent at once, as often as they come.
+func (w *response) WriteHeader(status int) {
+	switch {
+	case w.over, w.status != 0:
+		w.conn.server.logf("http1: superfluous WriteHeader(%d)", status)
+		return
+	case status < 100 || status > 999:
+		panic(fmt.Sprintf("http1: invalid status %d", status))
+	case status < 200 && status != http.StatusSwitchingProtocols:
+		w.inform(status)
+		return
+	}
+	w.status = status
+	w.bare = w.exchange.request.Method == http.MethodHead || !bodyAllowed(status)
+	if v := w.conn.header["Content-Length"]; len(v) > 0 {
+		if n, ok := number(v[0]); ok && len(v) == 1 {
+			w.length = n
+		} else {
+			w.conn.server.logf("http1: invalid Content-Length of %q", v)
+			delete(w.conn.header, "Content-Length")
+		}
+	}
+}
+
+// inform sends an informational response (RFC 9110, section 15.2).
+func (w *response) inform(status int) {
+	if w.exchange.request.ProtoMinor == 0 {
+		return
+	}
+	if status == http.StatusContinue {
+		w.exchange.body.expected = false
+	}
+	out := appendStatusLine(nil, status, 1)
+	out = appendHeader(out, w.conn.header, informational)
+	w.write(append(out, "\r\n"...))
+}
+
+func (w *response) writeContinue() error {
+	if w.sent {
+		return nil
+	}
+	w.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
+	return w.err
+}
+
+// bodyAllowed reports whether an answer of the status can have a body (RFC
+// 9110, section 6.4.1).
+func bodyAllowed(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// Write implements http.ResponseWriter.
+func (w *response) Write(p []byte) (int, error) {
+	if err := w.admit(len(p)); err != nil {
+		return 0, err
+	}
+	if w.bare || len(p) == 0 {
+		return len(p), nil
+	}
+	if w.held+len(p) <= bufferSize {
+		if w.buf == nil {
+			w.buf = newBuffer()
+		}
+		w.held += copy((*w.buf)[w.held:], p)
+		return len(p), nil
+	}
+	w.send(p, false)
+	if w.err != nil {
+		return 0, w.err
+	}
+	return len(p), nil
+}
+
+// WriteString implements io.StringWriter.
+func (w *response) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
+
+// admit checks that n more bytes may be written, and counts them.
+func (w *response) admit(n int) error {
+	if w.over {
+		if w.conn.hijacked {
+			return http.ErrHijacked
+		}
+		return errOver
+	}
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if n == 0 {
+		return w.err
+	}
+	if !bodyAllowed(w.status) {
+		return http.ErrBodyNotAllowed
+	}
+	w.written += int64(n)
+	if w.length >= 0 && w.written > w.length {
+		return http.ErrContentLength
+	}
+	return w.err
+}
+
+var errOver = errors.New("http1: write after the handler has returned")
+
+// ReadFrom implements io.ReaderFrom: where both ends are sockets, the kernel
+// copies.
+func (w *response) ReadFrom(src io.Reader) (n int64, err error) {
+	to, ok := w.conn.rwc.(io.ReaderFrom)
+	if w.status == 0 && !w.over {
+		w.WriteHeader(http.StatusOK)
+	}
+	if !ok || w.over || w.length < 0 || w.bare || !bodyAllowed(w.status) || w.err != nil {
+		return copyTo(w, src)
+	}
+	w.send(nil, false)
+	if w.err != nil {
+		return 0, w.err
+	}
+	n, err = to.ReadFrom(io.LimitReader(src, w.length-w.written))
+	w.written += n
+	return n, err
+}
+
+// copyTo copies without ReadFrom, which would come back here.
+func copyTo(w io.Writer, src io.Reader) (int64, error) {
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{w}, src, *buf)
+}
+
+// Flush implements http.Flusher.
+func (w *response) Flush() { _ = w.FlushError() }
+
+// FlushError is what http.ResponseController calls.
+func (w *response) FlushError() error {
+	if w.over {
+		return errOver
+	}
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	w.send(nil, false)
+	return w.err
+}
+
+// send sends the head, if it has not been, what is held, and p; last tells that
+// nothing follows.
+func (w *response) send(p []byte, last bool) {
+	space := outBuffers.Get().(*[]byte)
+	defer outBuffers.Put(space)
+	out := (*space)[:0]
+	if !w.sent {
+		w.sent = true
+		out = w.appendHead(out, p, last)
+	}
+	var held []byte
+	if w.held > 0 {
+		held = (*w.buf)[:w.held]
+		w.held = 0
+	}
+	if w.bare {
+		held, p = nil, nil
+	}
+	var end []byte
+	if w.chunked {
+		if n := len(held) + len(p); n > 0 {
+			out = append(appendHex(out, int64(n)), "\r\n"...)
+			end = crlf
+		}
+		if last {
+			end = w.lastChunk(len(end) > 0)
+		}
+	}
+	if len(out)+len(held)+len(end)+len(p) <= maxCopy {
+		out = append(append(append(out, held...), p...), end...)
+		w.write(out)
+		return
+	}
+	if w.err == nil {
+		pieces := make(net.Buffers, 0, 4)
+		for _, piece := range [][]byte{out, held, p, end} {
+			if len(piece) > 0 {
+				pieces = append(pieces, piece)
+			}
+		}
+		_, w.err = pieces.WriteTo(w.conn.plain())
+		w.broke()
+	}
+}
+
+// maxCopy is up to which size it is cheaper to copy bytes than to gather them.
+const maxCopy = 2*bufferSize + 1024
+
+// outBuffers are where answers are put together.
+var outBuffers = sync.Pool{New: func() any { b := make([]byte, maxCopy); return &b }}
+
+var crlf = []byte("\r\n")
+
+func (w *response) write(p []byte) {
+	if w.err == nil && len(p) > 0 {
+		_, w.err = w.conn.rwc.Write(p)
+		w.broke()
+	}
+}
+
+// broke ends the request when its answer cannot be written.
+func (w *response) broke() {
+	if w.err != nil {
+		w.exchange.ctx.cancel()
+	}
+}
+
+// appendHead decides how the body is framed, and appends the head.
+func (w *response) appendHead(out []byte, p []byte, last bool) []byte {
+	c, h := w.conn, w.conn.header
+	r := w.exchange.request
+	if w.keep && (hasToken(h["Connection"], "close") || c.server.stopping.Load()) {
+		w.keep = false
+	}
+	body := w.held + len(p)
+	allowed := bodyAllowed(w.status)
+	out = appendStatusLine(out, w.status, r.ProtoMinor)
+	if _, set := h["Date"]; !set {
+		out = append(out, *c.server.clock.date.Load()...)
+	}
+	if _, set := h["Content-Type"]; !set && allowed && body > 0 && h["Content-Encoding"] == nil {
+		sniff := p
+		if w.held > 0 {
+			sniff = (*w.buf)[:w.held]
+		}
+		out = appendField(out, "Content-Type", http.DetectContentType(sniff))
+	}
+	out = appendHeader(out, h, w.own)
+	switch {
+	case w.length >= 0 && (allowed || w.status == http.StatusNotModified):
+		out = appendLength(out, w.length)
+	case !allowed || w.length >= 0:
+	case last && (!w.bare || w.written > 0) && !w.trailers():
+		// All of it is here; of an answer to HEAD it was counted.
+		out = appendLength(out, w.written)
+	case w.bare:
+	case r.ProtoMinor == 0:
+		w.keep = false // the end of the connection is that of the body
+	default:
+		w.chunked = true
+		out = append(out, "Transfer-Encoding: chunked\r\n"...)
+	}
+	switch {
+	case !w.keep && !hasToken(h["Connection"], "close"):
+		out = append(out, "Connection: close\r\n"...)
+	case w.keep && r.ProtoMinor == 0:
+		out = append(out, "Connection: keep-alive\r\n"...)
+	}
+	return append(out, "\r\n"...)
+}
+
+// own reports whether a field of the handler's is not to be sent in the head:
+// framing is the server's business, and trailers come later.
+func (w *response) own(name string) bool {
+	switch name {
+	case "Content-Length", "Transfer-Encoding":
+		return true
+	}
+	return strings.HasPrefix(name, http.TrailerPrefix) || w.announced(name)
+}
+
+// announced reports whether the handler has declared a field to be a trailer.
+func (w *response) announced(name string) bool {
+	list := w.conn.header["Trailer"]
+	return list != nil && hasToken(list, name)
+}
+
+// trailers reports whether fields will follow the body.
+func (w *response) trailers() bool {
+	if w.conn.header["Trailer"] != nil {
+		return true
+	}
+	for name := range w.conn.header {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// lastChunk is the end of a chunked body, with the trailers.
+func (w *response) lastChunk(within bool) []byte {
+	var out []byte
+	if within {
+		out = append(out, "\r\n"...)
+	}
+	out = append(out, "0\r\n"...)
+	for name, values := range w.conn.header {
+		plain, prefixed := strings.CutPrefix(name, http.TrailerPrefix)
+		if (prefixed || w.announced(name)) && httpguts.ValidTrailerHeader(plain) {
+			out = appendValues(out, plain, values)
+		}
+	}
+	return append(out, "\r\n"...)
+}
+
+// finish ends the answer, and reports whether the connection can go on.
+func (x *exchange) finish() (again bool) {
+	w, c := &x.response, x.response.conn
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	short := !w.bare && bodyAllowed(w.status) && w.length >= 0 && w.written != w.length
+	if short && w.length == 0 {
+		short = false
+	}
+	if !w.sent || w.held > 0 || w.chunked {
+		w.send(nil, true)
+	}
+	w.over = true
+	w.free()
+	x.ctx.unwatch()
+	if w.err != nil {
+		return false
+	}
+	if short {
+		return false // the client still waits for the rest
+	}
+	if x.request.Body != http.NoBody && !x.body.discard() {
+		c.lingering = true
+		return false
+	}
+	if !w.keep {
+		c.lingering = x.request.ProtoMinor == 1
+	}
+	return w.keep
+}
+
+// abandon ends an answer that the handler has given up. What it has written is
+// sent, and then the connection is broken, so that nobody takes it for whole.
+func (x *exchange) abandon() {
+	x.response.over = true
+	x.response.free()
+	x.ctx.unwatch()
+	x.ctx.cancel()
+	if x.request.Body != http.NoBody {
+		_ = x.body.Close()
+	}
+}
+
+func (w *response) free() {
+	if w.buf != nil {
+		freeBuffer(w.buf)
+		w.buf, w.held = nil, 0
+	}
+}
+
+// SetReadDeadline is what http.ResponseController calls.
+func (w *response) SetReadDeadline(t time.Time) error {
+	w.conn.deadlines = true
+	return w.conn.rwc.SetReadDeadline(t)
+}
+
+// SetWriteDeadline is what http.ResponseController calls.
+func (w *response) SetWriteDeadline(t time.Time) error {
+	w.conn.deadlines = true
+	return w.conn.rwc.SetWriteDeadline(t)
+}
+
+// EnableFullDuplex is what http.ResponseController calls. Reading and writing
+// are independent here anyway.
+func (w *response) EnableFullDuplex() error { return nil }
+
+// Hijack implements http.Hijacker.
+func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c := w.conn
+	if w.over {
+		return nil, nil, http.ErrHijacked
+	}
+	if w.sent || w.held > 0 {
+		return nil, nil, errors.New("http1: the answer has begun")
+	}
+	w.exchange.ctx.unwatch()
+	w.over, c.hijacked = true, true
+	data := c.takeAll()
+	in := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(data), c.rwc), max(len(data), bufferSize))
+	_, _ = in.Peek(len(data)) // so that they count as buffered
+	if c.deadlines {
+		_ = c.rwc.SetDeadline(time.Time{})
+	}
+	c.setState(http.StateHijacked)
+	return c.rwc, bufio.NewReadWriter(in, bufio.NewWriter(c.rwc)), nil
+}
+
+// Interface guards
+var (
+	_ http.Flusher    = (*response)(nil)
+	_ http.Hijacker   = (*response)(nil)
+	_ io.ReaderFrom   = (*response)(nil)
+	_ io.StringWriter = (*response)(nil)
+)

@@ -1,0 +1,109 @@
+//go:build unix
+
+package http1
+
+import (
+	"errors"
+	"io"
+	"net"
+	"syscall"
+)
+
+// A socket waits for bytes without holding a buffer for them, which is most of
+// what an idle connection would cost.
+type socket struct {
+	raw syscall.RawConn
+
+	// read and peek are methods of the socket, bound once.
+	read, peek func(fd uintptr) bool
+
+	buf *[]byte // where the bytes are, once they have come
+	n   int
+	err error
+}
+
+// socketOf finds the socket of a connection whose bytes all come from there.
+func socketOf(nc net.Conn) *socket {
+	var tcp *net.TCPConn
+	switch c := nc.(type) {
+	case *net.TCPConn:
+		tcp = c
+	case interface{ Socket() *net.TCPConn }:
+		tcp = c.Socket()
+	}
+	if tcp == nil {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	s := &socket{raw: raw}
+	s.read, s.peek = s.tryRead, s.tryPeek
+	return s
+}
+
+// await waits for bytes, and answers a buffer of the pool with what has come.
+func (s *socket) await() (*[]byte, int, error) {
+	err := s.raw.Read(s.read)
+	buf, n := s.buf, s.n
+	s.buf = nil
+	if err == nil {
+		err = s.err
+	}
+	if err == nil && n == 0 {
+		err = io.EOF
+	}
+	if err != nil && buf != nil {
+		freeBuffer(buf)
+		buf = nil
+	}
+	return buf, n, err
+}
+
+func (s *socket) tryRead(fd uintptr) bool {
+	buf := newBuffer()
+	for {
+		s.n, s.err = syscall.Read(int(fd), *buf)
+		switch s.err {
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			freeBuffer(buf)
+			return false
+		}
+		s.buf = buf
+		return true
+	}
+}
+
+// gone waits until bytes have come or the connection has ended, and reports
+// whether that is it; the bytes stay where they are. A deadline ends the wait.
+func (s *socket) gone() bool {
+	if err := s.raw.Read(s.peek); err != nil {
+		return !isTimeout(err)
+	}
+	return s.n <= 0
+}
+
+func (s *socket) tryPeek(fd uintptr) bool {
+	var one [1]byte
+	for {
+		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK)
+		switch err {
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			return false
+		case nil:
+			s.n = n
+		default:
+			s.n = -1
+		}
+		return true
+	}
+}
+
+func outOfMemory(err error) bool {
+	return errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
+}
