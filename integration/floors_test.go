@@ -55,7 +55,7 @@ var house = []room{
 	{path: "transparent/netnstest", floor: 0, uses: []string{"golang.org/x/sys"}},
 
 	{path: "modules/entity", floor: 1, uses: []string{uuid}},
-	{path: "modules/listen", floor: 1, uses: []string{caddyCore, "golang.org/x/sys"}},
+	{path: "modules/listen", floor: 1, uses: []string{caddyCore, "golang.org/x/net", "golang.org/x/sys"}},
 
 	{path: "modules/dial", floor: 2},
 	{path: "modules/store", floor: 2, uses: []string{uuid, zap, "github.com/tidwall/btree"}},

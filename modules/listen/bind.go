@@ -33,6 +33,10 @@ type Bind struct {
 	// The TCP (or UDP) port. 0 lets the system choose a free one.
 	Port uint16 `json:"port"`
 
+	// The last port of a range that begins with `port`; streams only. Each port
+	// gets sockets of its own. Default: no range.
+	PortEnd uint16 `json:"port_end,omitempty"`
+
 	// Whether clients must speak TLS. Default: false.
 	SSL bool `json:"ssl,omitempty"`
 
@@ -100,7 +104,26 @@ func (b Bind) String() string {
 
 // HostPort is the bind's address and port alone, an IPv6 address in brackets.
 func (b Bind) HostPort() string {
-	return net.JoinHostPort(b.Address, strconv.Itoa(int(b.Port)))
+	ports := strconv.Itoa(int(b.Port))
+	if b.PortEnd != 0 {
+		ports += "-" + strconv.Itoa(int(b.PortEnd))
+	}
+	return net.JoinHostPort(b.Address, ports)
+}
+
+// lastPort is the last one of the bind's range.
+func (b Bind) lastPort() uint16 { return max(b.Port, b.PortEnd) }
+
+// Each yields the bind for each port of its range, or itself if it has none.
+func (b Bind) Each(yield func(Bind) bool) {
+	last := int(b.lastPort())
+	b.PortEnd = 0
+	for port := int(b.Port); port <= last; port++ {
+		b.Port = uint16(port)
+		if !yield(b) {
+			return
+		}
+	}
 }
 
 // Validate reports the first thing that is wrong with a bind that did not come
@@ -117,6 +140,9 @@ func (b Bind) validate(set FlagSet) error {
 	if _, err := canonicalHost(b.Address); err != nil {
 		return err
 	}
+	if err := b.validateRange(set); err != nil {
+		return err
+	}
 	for _, f := range flags {
 		if word := f.word(b); word == "" {
 			continue
@@ -129,8 +155,25 @@ func (b Bind) validate(set FlagSet) error {
 	if b.Intercepted && b.Transparent == "" {
 		return fmt.Errorf("flag \"intercepted\": only together with \"transparent\"")
 	}
-	if b.UDP && b.SSL {
-		return fmt.Errorf("flags \"udp\" and \"ssl\" exclude each other")
+	for _, other := range []struct {
+		name string
+		set  bool
+	}{{"ssl", b.SSL}, {"proxy_protocol", b.ProxyProtocol}, {"transparent", b.Transparent != ""}} {
+		if b.UDP && other.set {
+			return fmt.Errorf("flags \"udp\" and %q exclude each other", other.name)
+		}
+	}
+	return nil
+}
+
+func (b Bind) validateRange(set FlagSet) error {
+	switch {
+	case b.PortEnd == 0:
+		return nil
+	case set&Stream == 0:
+		return fmt.Errorf("ports %d-%d: ranges are only for stream_listen", b.Port, b.PortEnd)
+	case b.Port == 0 || b.PortEnd <= b.Port:
+		return fmt.Errorf("ports %d-%d: want the lower port first, from 1 on", b.Port, b.PortEnd)
 	}
 	return nil
 }
@@ -200,7 +243,7 @@ func Conflicts(binds ...Bind) error {
 }
 
 func (b Bind) sameAddress(o Bind) bool {
-	if b.Port != o.Port || b.Port == 0 || b.UDP != o.UDP {
+	if b.Port == 0 || o.Port == 0 || b.Port > o.lastPort() || o.Port > b.lastPort() || b.UDP != o.UDP {
 		return false
 	}
 	if strings.EqualFold(b.Address, o.Address) {

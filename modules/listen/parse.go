@@ -183,7 +183,7 @@ func parseWords(words []string, set FlagSet) (b Bind, err error) {
 	if len(words) == 0 {
 		return b, fmt.Errorf("an address is missing; %s", addressForms)
 	}
-	if b.Address, b.Port, err = parseAddress(words[0]); err != nil {
+	if b.Address, b.Port, b.PortEnd, err = parseAddress(words[0]); err != nil {
 		return b, err
 	}
 	seen := make(map[string]bool)
@@ -216,7 +216,7 @@ func lookup(word string, set FlagSet) (flag, bool) {
 }
 
 func unknownFlag(word string, set FlagSet) error {
-	if _, _, err := parseAddress(word); err == nil {
+	if _, _, _, err := parseAddress(word); err == nil {
 		return fmt.Errorf("unknown flag %q; entries are separated by commas", word)
 	}
 	var accepted []string
@@ -228,28 +228,45 @@ func unknownFlag(word string, set FlagSet) error {
 	return fmt.Errorf("unknown flag %q; accepted: %s", word, strings.Join(accepted, ", "))
 }
 
-// parseAddress splits "host:port" and brings the host into its canonical form.
-func parseAddress(s string) (host string, port uint16, err error) {
+// parseAddress splits "host:port" or "host:port-port" and brings the host into
+// its canonical form. The last port is 0 if there is no range.
+func parseAddress(s string) (host string, port, last uint16, err error) {
 	colon := strings.LastIndexByte(s, ':')
 	if colon < 0 || strings.HasSuffix(s, "]") {
-		return "", 0, fmt.Errorf("the port is missing; %s", addressForms)
+		return "", 0, 0, fmt.Errorf("the port is missing; %s", addressForms)
 	}
-	host, digit := s[:colon], s[colon+1:]
-	n, err := strconv.ParseUint(digit, 10, 16)
-	if err != nil || !digits(digit) {
-		return "", 0, fmt.Errorf("port %q: want a number from 1 to 65535", digit)
+	host = s[:colon]
+	first, end, ranged := strings.Cut(s[colon+1:], "-")
+	if port, err = parsePort(first); err != nil {
+		return "", 0, 0, err
+	}
+	if ranged {
+		if last, err = parsePort(end); err != nil {
+			return "", 0, 0, err
+		}
+		if last <= port || port == 0 {
+			return "", 0, 0, fmt.Errorf("ports %s-%s: want the lower port first, from 1 on", first, end)
+		}
 	}
 	if inner, ok := strings.CutPrefix(host, "["); ok {
 		inner, ok = strings.CutSuffix(inner, "]")
 		if addr, err := netip.ParseAddr(inner); !ok || err != nil || !addr.Is6() {
-			return "", 0, fmt.Errorf("address %q: what stands in brackets must be an IPv6 address; %s", s, addressForms)
+			return "", 0, 0, fmt.Errorf("address %q: what stands in brackets must be an IPv6 address; %s", s, addressForms)
 		}
 		host = inner
 	} else if strings.Contains(host, ":") {
-		return "", 0, fmt.Errorf("address %q: an IPv6 address must stand in brackets; %s", s, addressForms)
+		return "", 0, 0, fmt.Errorf("address %q: an IPv6 address must stand in brackets; %s", s, addressForms)
 	}
 	host, err = canonicalHost(host)
-	return host, uint16(n), err
+	return host, port, last, err
+}
+
+func parsePort(s string) (uint16, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || !digits(s) {
+		return 0, fmt.Errorf("port %q: want a number from 1 to 65535", s)
+	}
+	return uint16(n), nil
 }
 
 // canonicalHost returns the one spelling of an address (without brackets) or

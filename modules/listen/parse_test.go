@@ -213,7 +213,10 @@ func bindsOf(set FlagSet) *rapid.Generator[Bind] {
 			}
 		}
 		if set == Stream {
-			b.UDP = !b.SSL && rapid.Bool().Draw(t, "udp")
+			b.UDP = !b.SSL && !b.ProxyProtocol && rapid.Bool().Draw(t, "udp")
+			if b.Port > 0 && b.Port < 65535 && rapid.Bool().Draw(t, "range") {
+				b.PortEnd = b.Port + 1
+			}
 		} else {
 			b.HTTP2 = rapid.Bool().Draw(t, "http2")
 			b.Deferred = rapid.Bool().Draw(t, "deferred")
@@ -264,4 +267,37 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestParse_portRanges(t *testing.T) {
+	binds, err := Parse("stream_listen", "0.0.0.0:4000-4002 udp, [::1]:5000-5001", Stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Line(binds); got != "0.0.0.0:4000-4002 udp, [::1]:5000-5001" {
+		t.Errorf("got %q back", got)
+	}
+	var each []string
+	for b := range binds[0].Each {
+		each = append(each, b.String())
+	}
+	if got := strings.Join(each, ", "); got != "0.0.0.0:4000 udp, 0.0.0.0:4001 udp, 0.0.0.0:4002 udp" {
+		t.Errorf("each: %q", got)
+	}
+	for _, tt := range []struct {
+		line string
+		set  FlagSet
+		want string
+	}{
+		{"0.0.0.0:4000-4002", HTTP, `"0.0.0.0:4000-4002": ports 4000-4002: ranges are only for stream_listen`},
+		{"0.0.0.0:4002-4000", Stream, "ports 4002-4000: want the lower port first, from 1 on"},
+		{"0.0.0.0:0-10", Stream, "ports 0-10: want the lower port first, from 1 on"},
+		{"0.0.0.0:4000-70000", Stream, `port "70000": want a number from 1 to 65535`},
+		{"0.0.0.0:4000-", Stream, `port "": want a number from 1 to 65535`},
+		{"0.0.0.0:4000-4010, 0.0.0.0:4010", Stream, `"0.0.0.0:4000-4010" and "0.0.0.0:4010" ask for the same address`},
+	} {
+		if _, err := Parse("x", tt.line, tt.set); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q in it", tt.line, err, tt.want)
+		}
+	}
 }

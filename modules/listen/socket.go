@@ -53,9 +53,6 @@ type Socket struct {
 // error names the address and, where one is known, the remedy; no socket is
 // left open then.
 func (b Bind) Listen(ctx context.Context) (sockets []*Socket, warnings []string, err error) {
-	if b.UDP {
-		return nil, nil, fmt.Errorf("listen udp %s: not supported yet", b.HostPort())
-	}
 	addrs, err := b.resolve(ctx)
 	if err != nil {
 		return nil, nil, err
