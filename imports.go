@@ -12,5 +12,6 @@ import (
 	_ "github.com/portcullis-gateway/portcullis/modules/proxy"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/bolt"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/memory"
+	_ "github.com/portcullis-gateway/portcullis/modules/stream"
 	_ "github.com/portcullis-gateway/portcullis/transparent"
 )

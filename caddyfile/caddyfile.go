@@ -20,7 +20,7 @@ func init() {
 	httpcaddyfile.RegisterGlobalOption("proxy_listen", option("gateway_proxy", readProxyListen))
 	httpcaddyfile.RegisterGlobalOption("admin_listen", option("gateway_admin", readAdminListen))
 	httpcaddyfile.RegisterGlobalOption("status_listen", option("gateway_status", readStatusListen))
-	httpcaddyfile.RegisterGlobalOption("stream_listen", readStreamListen)
+	httpcaddyfile.RegisterGlobalOption("stream_listen", option("gateway_stream", readStreamListen))
 
 	httpcaddyfile.RegisterHandlerDirective("gateway", readSite)
 	httpcaddyfile.RegisterDirectiveOrder("gateway", httpcaddyfile.Before, "reverse_proxy")

@@ -1,8 +1,8 @@
 package caddyfile
 
 import (
-	"encoding/json"
 	"maps"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -11,33 +11,38 @@ import (
 	"github.com/portcullis-gateway/portcullis/admin"
 	"github.com/portcullis-gateway/portcullis/modules/listen"
 	"github.com/portcullis-gateway/portcullis/modules/proxy"
+	"github.com/portcullis-gateway/portcullis/modules/serve"
+	"github.com/portcullis-gateway/portcullis/modules/stream"
 )
 
 // A door is what the listen options fill, whichever app it belongs to.
 type door struct {
 	option string
+	flags  listen.FlagSet
 	listen *[]listen.Bind
 
-	readHeader, readBody, write, idle *caddy.Duration
-	maxHeaderSize                     *int
-	gracePeriod                       *caddy.Duration
-	wrappers                          *[]json.RawMessage
-
-	access *admin.Access // nil for the proxy
+	gracePeriod *caddy.Duration
+	http        *serve.Listeners // nil for streams
+	stream      *stream.App      // nil for the others
+	access      *admin.Access    // nil for the proxy and streams
 
 	accessLog, logCredentials *bool // nil for the Admin and the Status API
 }
 
 // readProxyListen reads the global option `proxy_listen`; see read.
 func readProxyListen(d *caddyfile.Dispenser, app *proxy.App) error {
-	t := &app.Timeouts
-	door := &door{
-		option: "proxy_listen", listen: &app.Listen,
-		readHeader: &t.Header, readBody: &t.Body, write: &t.Send, idle: &t.Idle,
-		maxHeaderSize: &app.MaxHeaderSize, gracePeriod: &app.GracePeriod, wrappers: &app.ListenerWrappersRaw,
-		accessLog: &app.AccessLog, logCredentials: &app.LogCredentials,
-	}
+	door := httpDoor("proxy_listen", &app.Listeners)
+	door.accessLog, door.logCredentials = &app.AccessLog, &app.LogCredentials
 	return door.read(d, proxyWords)
+}
+
+// readStreamListen reads the global option `stream_listen`; see read.
+func readStreamListen(d *caddyfile.Dispenser, app *stream.App) error {
+	door := &door{
+		option: "stream_listen", flags: listen.Stream, listen: &app.Listen,
+		gracePeriod: &app.GracePeriod, stream: app, accessLog: &app.AccessLog,
+	}
+	return door.read(d, streamWords)
 }
 
 // readAdminListen reads the global option `admin_listen`; see read.
@@ -50,14 +55,14 @@ func readStatusListen(d *caddyfile.Dispenser, app *admin.StatusApp) error {
 	return guardedDoor("status_listen", &app.Listeners).read(d, guardedDoorWords)
 }
 
+func httpDoor(option string, l *serve.Listeners) *door {
+	return &door{option: option, flags: listen.HTTP, listen: &l.Listen, gracePeriod: &l.GracePeriod, http: l}
+}
+
 func guardedDoor(option string, l *admin.Listeners) *door {
-	t := &l.Timeouts
-	return &door{
-		option: option, listen: &l.Listen,
-		readHeader: &t.Header, readBody: &t.Body, write: &t.Send, idle: &t.Idle,
-		maxHeaderSize: &l.MaxHeaderSize, gracePeriod: &l.GracePeriod, wrappers: &l.ListenerWrappersRaw,
-		access: &l.Access,
-	}
+	door := httpDoor(option, &l.Listeners)
+	door.access = &l.Access
+	return door
 }
 
 // read reads a listen option. Syntax:
@@ -84,6 +89,12 @@ func guardedDoor(option string, l *admin.Listeners) *door {
 //	log
 //	log_credentials
 //
+// Streams have in theirs, beside bind and grace_period:
+//
+//	hello_timeout    <duration>
+//	max_udp_sessions <number>
+//	log
+//
 // The Admin and the Status API have in theirs:
 //
 //	token       sha256:<sum>|file:<path>|{<placeholder>}
@@ -97,7 +108,7 @@ func guardedDoor(option string, l *admin.Listeners) *door {
 // are Kong's.
 func (o *door) read(d *caddyfile.Dispenser, words words[door]) error {
 	if line := d.RemainingArgs(); len(line) > 0 {
-		binds, err := listen.Parse(o.option, strings.Join(line, " "), listen.HTTP)
+		binds, err := listen.Parse(o.option, strings.Join(line, " "), o.flags)
 		if err != nil {
 			return d.WrapErr(err)
 		}
@@ -131,14 +142,23 @@ func (o *door) add(d *caddyfile.Dispenser, binds ...listen.Bind) error {
 	return nil
 }
 
+// doorWords are those of all doors.
 var doorWords = words[door]{
 	"bind": func(d *caddyfile.Dispenser, o *door) error {
-		b, err := listen.ParseBind(o.option, d.RemainingArgs(), listen.HTTP)
+		b, err := listen.ParseBind(o.option, d.RemainingArgs(), o.flags)
 		if err != nil {
 			return d.WrapErr(err)
 		}
 		return o.add(d, b)
 	},
+	"grace_period": func(d *caddyfile.Dispenser, o *door) (err error) {
+		*o.gracePeriod, err = duration(d)
+		return err
+	},
+}
+
+// httpWords are those of the doors that speak HTTP.
+var httpWords = with(doorWords, words[door]{
 	"timeouts": func(d *caddyfile.Dispenser, o *door) error {
 		if err := none(d); err != nil {
 			return err
@@ -146,11 +166,7 @@ var doorWords = words[door]{
 		return timeoutWords.block(d, o)
 	},
 	"max_header_size": func(d *caddyfile.Dispenser, o *door) (err error) {
-		*o.maxHeaderSize, err = size(d)
-		return err
-	},
-	"grace_period": func(d *caddyfile.Dispenser, o *door) (err error) {
-		*o.gracePeriod, err = duration(d)
+		o.http.MaxHeaderSize, err = size(d)
 		return err
 	},
 	"listener_wrappers": func(d *caddyfile.Dispenser, o *door) error {
@@ -162,51 +178,74 @@ var doorWords = words[door]{
 			if err != nil {
 				return err
 			}
-			*o.wrappers = append(*o.wrappers, wrapper)
+			o.http.ListenerWrappersRaw = append(o.http.ListenerWrappersRaw, wrapper)
 		}
 		return nil
 	},
-}
+})
 
 var timeoutWords = words[door]{
 	"read_header": func(d *caddyfile.Dispenser, o *door) (err error) {
-		*o.readHeader, err = duration(d)
+		o.http.Timeouts.Header, err = duration(d)
 		return err
 	},
 	"read_body": func(d *caddyfile.Dispenser, o *door) (err error) {
-		*o.readBody, err = duration(d)
+		o.http.Timeouts.Body, err = duration(d)
 		return err
 	},
 	"write": func(d *caddyfile.Dispenser, o *door) (err error) {
-		*o.write, err = duration(d)
+		o.http.Timeouts.Send, err = duration(d)
 		return err
 	},
 	"idle": func(d *caddyfile.Dispenser, o *door) (err error) {
-		*o.idle, err = duration(d)
+		o.http.Timeouts.Idle, err = duration(d)
 		return err
 	},
 }
 
-// proxyWords are doorWords and those about its log.
-var proxyWords = func() words[door] {
-	all := maps.Clone(doorWords)
-	all["log"] = func(d *caddyfile.Dispenser, o *door) error {
+// with answers words and more.
+func with(all, more words[door]) words[door] {
+	all = maps.Clone(all)
+	maps.Copy(all, more)
+	return all
+}
+
+var logWords = words[door]{
+	"log": func(d *caddyfile.Dispenser, o *door) error {
 		*o.accessLog = true
 		return none(d)
-	}
-	all["log_credentials"] = func(d *caddyfile.Dispenser, o *door) error {
+	},
+}
+
+// proxyWords are those of HTTP and those about its log.
+var proxyWords = with(with(httpWords, logWords), words[door]{
+	"log_credentials": func(d *caddyfile.Dispenser, o *door) error {
 		*o.logCredentials = true
 		return none(d)
-	}
-	return all
-}()
+	},
+})
 
-// guardedDoorWords are doorWords and those that say who may come in.
-var guardedDoorWords = func() words[door] {
-	all := maps.Clone(doorWords)
-	maps.Copy(all, accessWords)
-	return all
-}()
+var streamWords = with(with(doorWords, logWords), words[door]{
+	"hello_timeout": func(d *caddyfile.Dispenser, o *door) (err error) {
+		o.stream.HelloTimeout, err = duration(d)
+		return err
+	},
+	"max_udp_sessions": func(d *caddyfile.Dispenser, o *door) error {
+		text, err := one(d, "a number")
+		if err != nil {
+			return err
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return d.Errf("max_udp_sessions: expected a number from 1 on, got %q", text)
+		}
+		o.stream.MaxUDPSessions = n
+		return nil
+	},
+})
+
+// guardedDoorWords are those of HTTP and those that say who may come in.
+var guardedDoorWords = with(httpWords, accessWords)
 
 var accessWords = words[door]{
 	"token": func(d *caddyfile.Dispenser, o *door) error {
@@ -263,17 +302,4 @@ func (o *door) judged(d *caddyfile.Dispenser, err error) error {
 		return d.WrapErr(err)
 	}
 	return nil
-}
-
-// readStreamListen reads the global option `stream_listen`, of which only
-// `off` is there.
-func readStreamListen(d *caddyfile.Dispenser, _ any) (any, error) {
-	d.Next() // the option's name
-	if line := strings.Join(d.RemainingArgs(), " "); line != "off" {
-		return nil, d.Errf("stream_listen: stream proxying is not supported yet; expected off, got %q", line)
-	}
-	if d.NextBlock(0) {
-		return nil, d.Err("stream_listen: off takes no block")
-	}
-	return nil, nil
 }

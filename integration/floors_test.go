@@ -50,6 +50,7 @@ var house = []room{
 	{path: "modules/trie", floor: 0},
 	{path: "modules/hello", floor: 0},
 	{path: "modules/wheel", floor: 0},
+	{path: "modules/relay", floor: 0, uses: []string{"golang.org/x/sys"}},
 	{path: "modules/metrics", floor: 0, uses: []string{"github.com/prometheus/client_golang"}},
 	{path: "transparent", floor: 0, uses: []string{caddyCore, caddyfileWords, zap, "golang.org/x/sys"}},
 	{path: "transparent/netnstest", floor: 0, uses: []string{"golang.org/x/sys"}},
@@ -78,6 +79,7 @@ var house = []room{
 	{path: "modules/gateway", floor: 7, uses: []string{caddyCore, zap, "github.com/gaissmai/bart", "golang.org/x/net"}},
 
 	{path: "modules/proxy", floor: 8, uses: []string{uuid, caddyCore, caddyfileWords, caddyHTTP, zap, "golang.org/x/net"}},
+	{path: "modules/stream", floor: 8, uses: []string{uuid, caddyCore, zap, "github.com/pires/go-proxyproto", "github.com/prometheus/client_golang", "golang.org/x/sys"}},
 	{path: "admin", floor: 8, uses: []string{caddyCore, uuid, zap, "github.com/prometheus/client_golang"}, never: []string{"modules/router", "modules/snapshot"}},
 
 	{path: "caddyfile", floor: top},

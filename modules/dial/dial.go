@@ -28,6 +28,16 @@ func TCP(ctx context.Context, address string, guarded bool) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", address)
 }
 
+// UDP makes a socket that sends to an address, which is "host:port", and hears
+// nobody else.
+func UDP(ctx context.Context, address string) (*net.UDPConn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, "udp", address)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UDPConn), nil
+}
+
 // ErrPrivate is why a connection to this process's own private listeners is
 // refused.
 var ErrPrivate = errors.New("the address is this process's own Admin API, Status API or Caddy's admin endpoint (see allow_admin_upstream)")

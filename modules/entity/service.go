@@ -25,6 +25,7 @@ type Service struct {
 	TLSVerify         *bool       `json:"tls_verify"` // nil: the node's default
 	TLSVerifyDepth    *int        `json:"tls_verify_depth"`
 	CACertificates    []uuid.UUID `json:"ca_certificates"`
+	ProxyProtocol     string      `json:"proxy_protocol"` // "v1", "v2", or empty for none
 	Enabled           bool        `json:"enabled"`
 	Tags              []string    `json:"tags"`
 	CreatedAt         int64       `json:"created_at"`
@@ -69,11 +70,17 @@ func servicesTable() *schema.Table {
 					Doc: "UUIDs of the CA certificates that the upstream server's certificate is verified with."},
 				{Name: "enabled", Kind: schema.Boolean, Required: true, Default: true,
 					Doc: "Whether the routes of the service are active."},
+				{Name: "proxy_protocol", Kind: schema.String, OneOf: schema.Values("v1", "v2"),
+					Doc: "The version of the PROXY protocol header that connections to the upstream server begin with. Not part of Kong."},
 			},
 			Checks: []schema.Check{
 				schema.Conditional(schema.When{
 					If: "protocol", Match: schema.Field{OneOf: schema.Values("tcp", "tls", "udp", "grpc", "grpcs")},
 					Then: "path", Must: schema.Field{Null: true},
+				}),
+				schema.Conditional(schema.When{
+					If: "protocol", Match: schema.Field{NotOneOf: schema.Values("tcp", "tls", "tls_passthrough")},
+					Then: "proxy_protocol", Must: schema.Field{Null: true},
 				}),
 				onlyTLS("client_certificate"),
 				onlyTLS("tls_verify"),

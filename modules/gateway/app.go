@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
+	"github.com/portcullis-gateway/portcullis/modules/certs"
 	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/metrics"
@@ -189,6 +191,26 @@ func (a *App) Node() (*node.Node, error) {
 
 // Resolver returns what finds the addresses of names.
 func (a *App) Resolver() balancer.Resolver { return dns.System{} }
+
+// ServerTLS answers the TLS of the gateway's own listeners: with the
+// certificate whose SNI fits, live, else with the default ones. Call it in
+// Start.
+func (a *App) ServerTLS(ctx caddy.Context) (*tls.Config, error) {
+	n, err := a.Node()
+	if err != nil {
+		return nil, err
+	}
+	def, err := certs.Default(ctx, ctx.Storage())
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if c := n.View().Snapshot.Certificates().Certificate(hello, def); c != nil {
+			return c, nil
+		}
+		return nil, errors.New("no certificate")
+	}}, nil
+}
 
 // Options returns the settings in the form that the data path reads. It does
 // not change after Provision.

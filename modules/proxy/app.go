@@ -2,16 +2,13 @@ package proxy
 
 import (
 	"crypto/tls"
-	"errors"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/portcullis-gateway/portcullis/modules/certs"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/listen"
-	"github.com/portcullis-gateway/portcullis/modules/node"
 	"github.com/portcullis-gateway/portcullis/modules/serve"
 )
 
@@ -75,38 +72,19 @@ func (a *App) Start() error {
 		a.engine.access = &accessLog{logger: a.logger.Named("access"), credentials: a.LogCredentials}
 	}
 	a.engine.intercepts = slices.ContainsFunc(a.Listen, func(b listen.Bind) bool { return b.Transparent != "" })
-	config, err := a.tls(n)
-	if err != nil {
-		return err
+	var handshake func(*tls.ClientHelloInfo) (*tls.Config, error)
+	if slices.ContainsFunc(a.Listen, func(b listen.Bind) bool { return b.SSL }) {
+		config, err := app.ServerTLS(a.ctx)
+		if err != nil {
+			return err
+		}
+		handshake = func(*tls.ClientHelloInfo) (*tls.Config, error) { return config, nil }
 	}
 	return a.Open(a.ctx, func(_ listen.Bind, _ *serve.Config, g *serve.Generation) error {
-		g.Handler, g.TLS, g.Trusted = a.engine, config, app.Options().Trusts
+		g.Handler, g.TLS, g.Trusted = a.engine, handshake, app.Options().Trusts
 		g.Refusal = a.engine.refusal
 		return nil
 	})
-}
-
-// tls answers handshakes: with the certificate whose SNI fits, else with the
-// default ones. It is nil if no listener needs it.
-func (a *App) tls(n *node.Node) (func(*tls.ClientHelloInfo) (*tls.Config, error), error) {
-	needed := false
-	for _, b := range a.Listen {
-		needed = needed || b.SSL
-	}
-	if !needed {
-		return nil, nil
-	}
-	def, err := certs.Default(a.ctx, a.ctx.Storage())
-	if err != nil {
-		return nil, err
-	}
-	config := &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if c := n.View().Snapshot.Certificates().Certificate(hello, def); c != nil {
-			return c, nil
-		}
-		return nil, errors.New("no certificate")
-	}}
-	return func(*tls.ClientHelloInfo) (*tls.Config, error) { return config, nil }, nil
 }
 
 // Stop gives the listeners back. Requests under way go on, and those that

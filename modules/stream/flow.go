@@ -1,0 +1,182 @@
+package stream
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
+	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/relay"
+	"github.com/portcullis-gateway/portcullis/modules/router"
+	"github.com/portcullis-gateway/portcullis/modules/snapshot"
+)
+
+// A flow is a connection or a UDP session from its begin to its end.
+type flow struct {
+	engine   *Engine
+	snapshot *snapshot.Snapshot
+	listener string // as the configuration has it
+	start    time.Time
+
+	facts router.Flow
+	peer  netip.AddrPort // the other end of the socket, whatever a PROXY header says
+	local netip.AddrPort // this end, before port_maps
+
+	match  snapshot.Match
+	counts *routeCounts // of the route; nil before there is one
+	place  place        // the last one that was tried
+	tries  int
+
+	began     time.Time      // the last try
+	connected time.Duration  // what it took; 0: it failed
+	chosen    *balancer.Peer // where it goes; nil: to no upstream
+
+	up, down *atomic.Int64 // bytes passed on, once there is a relay or a session
+	failure  *failure      // nil if all went well
+}
+
+// A failure is why a flow was not served to its end.
+type failure struct {
+	reason string // a word for metrics
+	status int    // Kong's session status
+	alert  alert  // what a TLS client is told before its handshake is over
+	text   string // for the log
+	err    error  // nil if text says it all
+	client bool   // it was the client's doing: nothing to worry about
+}
+
+// Session statuses, as nginx counts them and Kong sets them.
+const (
+	statusOK          = 200
+	statusBadRequest  = 400
+	statusError       = 500
+	statusBadGateway  = 502
+	statusUnavailable = 503
+)
+
+// newFlow begins a flow with the world as it is now.
+func (e *Engine) newFlow(listener, protocol string, source, destination netip.AddrPort) *flow {
+	return &flow{
+		engine:   e,
+		snapshot: e.node.View().Snapshot,
+		listener: listener,
+		start:    time.Now(),
+		peer:     source,
+		local:    destination,
+		facts: router.Flow{
+			Protocol: protocol,
+			Source:   source, Destination: public(e.options, destination),
+		},
+	}
+}
+
+// public is an address with the port as seen from outside.
+func public(o *gateway.Options, a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr(), o.PublicPort(a.Port()))
+}
+
+// route finds the flow's route and service.
+func (f *flow) route() *failure {
+	var ok bool
+	if f.match, ok = f.snapshot.MatchStream(&f.facts); !ok {
+		return &failure{reason: "no_route", status: statusError, alert: alertUnrecognizedName, text: "no route found with those values", err: f.nearMiss()}
+	}
+	f.counts = countsOf(f.match.Route)
+	switch s := f.match.Service; {
+	case s == nil:
+		return &failure{reason: "no_service", status: statusUnavailable, alert: alertInternalError, text: "no service found with those values"}
+	case s.Err != nil:
+		return &failure{reason: "service", status: statusError, alert: alertInternalError, text: "service cannot be used", err: s.Err}
+	}
+	return nil
+}
+
+// nearMiss says what a person may have overlooked: a route that fits all but
+// the protocol.
+func (f *flow) nearMiss() error {
+	e := f.snapshot.ExplainStream(&f.facts, 1)
+	if len(e.NearMisses) == 0 {
+		return nil
+	}
+	m := e.NearMisses[0]
+	if len(m.Failed) != 1 || m.Failed[0].Attribute != "protocol" {
+		return nil
+	}
+	return protocolMiss{route: routeName(m.Route.Name, m.Route.ID.String()), wants: m.Failed[0].Expected, got: f.facts.Protocol, listener: f.listener}
+}
+
+func routeName(name, id string) string {
+	if name != "" {
+		return name
+	}
+	return id
+}
+
+// end logs and counts the flow. It is called once.
+func (f *flow) end(fail *failure) {
+	f.release()
+	f.failure = fail
+	if fail != nil {
+		failed(f.counts, fail.reason)
+		f.report(fail)
+	}
+	if f.counts != nil {
+		f.counts.seconds.Add(int64(time.Since(f.start)))
+	}
+	f.log()
+}
+
+// report writes why the flow was not served: once, at the place that gave up.
+func (f *flow) report(fail *failure) {
+	level := zap.ErrorLevel
+	if fail.client {
+		level = zap.DebugLevel
+	} else if fail.reason == "no_route" {
+		level = zap.WarnLevel
+	}
+	if c := f.engine.logger.Check(level, fail.text); c != nil {
+		fields := f.fields()
+		if fail.err != nil {
+			fields = append(fields, zap.Error(fail.err))
+		}
+		c.Write(fields...)
+	}
+}
+
+// ended is the failure that the end of a relay is, or nil.
+func (f *flow) ended(err error) *failure {
+	var side *relay.SideError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errDrained):
+		return &failure{reason: "drained", status: statusOK, text: "connection was closed, as the grace period was over", err: err}
+	case errors.Is(err, relay.ErrSilence):
+		return &failure{reason: "idle", status: statusOK, text: "connection was idle for too long", err: err, client: true}
+	case errors.Is(err, relay.ErrStall):
+		return &failure{reason: "stalled", status: statusOK, text: "connection did not take what was sent", err: err, client: true}
+	case errors.As(err, &side) && !side.Upstream:
+		return &failure{reason: "client_reset", status: statusOK, text: "client broke the connection", err: err, client: true}
+	case errors.As(err, &side):
+		return &failure{reason: "upstream_reset", status: statusBadGateway, text: "service broke the connection", err: err, client: true}
+	}
+	return &failure{reason: "other", status: statusError, text: "connection ended with an error", err: err}
+}
+
+// addrPort is the address of a connection's end; zero for what is neither TCP
+// nor UDP.
+func addrPort(a net.Addr) netip.AddrPort {
+	var ap netip.AddrPort
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		ap = a.AddrPort()
+	case *net.UDPAddr:
+		ap = a.AddrPort()
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

@@ -1,0 +1,204 @@
+package stream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
+	"github.com/portcullis-gateway/portcullis/modules/dial"
+	"github.com/portcullis-gateway/portcullis/modules/snapshot"
+)
+
+// A place is where a flow goes to.
+type place struct {
+	host    string // the name that it goes by
+	address string // as net.Dial reads it: an IP address and a port
+}
+
+// A chooser answers one place after the other for the tries of a flow.
+type chooser struct {
+	flow     *flow
+	upstream *snapshot.Upstream // nil: the service's host is one of the network
+	key      uint32             // see balancer.Pool.Key
+	tried    balancer.RetrySet
+}
+
+func (f *flow) chooser() (*chooser, *failure) {
+	c := &chooser{flow: f}
+	c.upstream, _ = f.snapshot.Upstream(f.match.Service.Host)
+	switch u := c.upstream; {
+	case u == nil:
+	case u.Err != nil:
+		return nil, &failure{reason: "upstream", status: statusError, alert: alertInternalError, text: "upstream cannot be used", err: u.Err}
+	default:
+		c.key = u.Pool.Key(f)
+	}
+	return c, nil
+}
+
+// next chooses the place of the next try. Of an upstream's address the flow
+// holds the peer until release.
+func (c *chooser) next(ctx context.Context) *failure {
+	f, s := c.flow, c.flow.match.Service
+	f.tries++
+	f.began = time.Now()
+	switch {
+	case c.upstream != nil:
+		a, err := c.upstream.Pool.Pick(ctx, c.key, &c.tried)
+		if err != nil {
+			return &failure{reason: "no_peer", status: statusBadGateway, alert: alertInternalError, text: "failure to get a peer from the ring-balancer", err: err}
+		}
+		f.chosen = a.Peer
+		f.place = place{a.Host, a.Text}
+	case s.Address != "":
+		f.place = place{s.Host, s.Address}
+	default:
+		answer, err := f.engine.resolver.Lookup(ctx, s.Host)
+		if err != nil {
+			return &failure{reason: "dns", status: statusUnavailable, alert: alertInternalError, text: "name resolution failed", err: err}
+		}
+		r, port := answer.Next(), uint16(s.Port)
+		if r.Port != 0 {
+			port = r.Port
+		}
+		f.place = place{s.Host, netip.AddrPortFrom(r.IP, port).String()}
+	}
+	return nil
+}
+
+// HashValue answers what consistent hashing asks for; of a stream that is the
+// client's address alone.
+func (f *flow) HashValue(source balancer.KeySource) (string, bool) {
+	if source.On != "ip" {
+		return "", false
+	}
+	return f.facts.Source.Addr().String(), true
+}
+
+// observe tells the peer's health checks what became of a try.
+func (f *flow) observe(event balancer.Event) {
+	if f.chosen != nil {
+		f.chosen.Observed(balancer.Outcome{Event: event})
+	}
+}
+
+// tryFailed notes that a try has failed, and why.
+func (f *flow) tryFailed(err error) {
+	var timeout interface{ Timeout() bool }
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+		f.observe(balancer.TimedOut)
+	} else {
+		f.observe(balancer.ConnectFailed)
+	}
+	f.release()
+}
+
+// release gives the peer back when the flow has ended with it.
+func (f *flow) release() {
+	if f.chosen != nil {
+		f.chosen.Release(f.connected)
+		f.chosen = nil
+	}
+}
+
+// connect makes a connection to the flow's service: to as many places, one
+// after the other, as it takes and as may be. Nothing has been passed on before.
+func (f *flow) connect() (net.Conn, *failure) {
+	c, fail := f.chooser()
+	if fail != nil {
+		return nil, fail
+	}
+	s := f.match.Service
+	for n := 0; ; n++ {
+		conn, err, fail := f.try(c)
+		if fail != nil {
+			return nil, fail
+		}
+		if err == nil {
+			f.connected = time.Since(f.began)
+			f.observe(balancer.Connected)
+			return conn, nil
+		}
+		f.tryFailed(err)
+		if errors.Is(err, dial.ErrPrivate) || n >= s.Retries {
+			return nil, &failure{reason: "connect", status: statusBadGateway, alert: alertInternalError, text: "service could not be reached", err: err}
+		}
+		f.engine.logger.Warn("try failed, trying again",
+			append(f.fields(), zap.Duration("duration", time.Since(f.began)), zap.Error(err))...)
+	}
+}
+
+// try makes one connection. The failure is that there is no place for it.
+func (f *flow) try(c *chooser) (net.Conn, error, *failure) {
+	s, u := f.match.Service, c.upstream
+	ctx, cancel := context.WithTimeout(context.Background(), milli(s.ConnectTimeout))
+	defer cancel()
+	if fail := c.next(ctx); fail != nil {
+		return nil, nil, fail
+	}
+	if f.facts.Protocol == "udp" {
+		conn, err := dial.UDP(ctx, f.place.address)
+		if err != nil {
+			return nil, err, nil // an interface that holds nil is not nil
+		}
+		return conn, nil, nil
+	}
+	conn, err := dial.TCP(ctx, f.place.address, !f.engine.options.AllowAdminUpstream)
+	if err != nil {
+		return nil, err, nil
+	}
+	if err := f.introduce(conn); err != nil {
+		conn.Close()
+		return nil, err, nil
+	}
+	if !f.encrypts() {
+		return conn, nil, nil
+	}
+	t := tls.Client(conn, s.TLS(f.upstreamName(u), u, f.engine.options.ProxySSLVerify).Config())
+	if err := t.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("tls handshake with %s: %w", f.place.address, err), nil
+	}
+	return t, nil, nil
+}
+
+// encrypts reports whether the gateway speaks TLS with the service. What a
+// client has encrypted for the service itself is passed on as it is.
+func (f *flow) encrypts() bool {
+	if f.passesThrough() {
+		return false
+	}
+	switch f.match.Service.Protocol {
+	case "tls", "https", "grpcs":
+		return true
+	}
+	return false
+}
+
+// upstreamName is the server name that the service is asked for: the client's
+// if the route preserves it, else the upstream's host_header, else the target's
+// own.
+func (f *flow) upstreamName(u *snapshot.Upstream) string {
+	switch {
+	case f.match.Route.PreserveHost && f.facts.SNI != "":
+		return f.facts.SNI
+	case u != nil && u.HostHeader != "":
+		name, _, err := net.SplitHostPort(u.HostHeader)
+		if err != nil {
+			name = u.HostHeader
+		}
+		return strings.Trim(name, "[]")
+	}
+	return f.place.host
+}
+
+// milli is a duration of so many milliseconds.
+func milli(n int) time.Duration { return time.Duration(n) * time.Millisecond }
