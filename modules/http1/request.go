@@ -131,6 +131,8 @@ func parseTarget(r *http.Request, h http.Header, minor int) error {
 	switch {
 	case authority:
 		target = "http://" + target
+	case target == "*" && r.Method != http.MethodOptions:
+		return bad("the request target * is for OPTIONS")
 	case target[0] != '/' && target != "*" && !strings.Contains(target, "://"):
 		return bad("the request target is neither a path nor a URL")
 	}
