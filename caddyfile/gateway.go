@@ -1,8 +1,10 @@
 package caddyfile
 
 import (
+	"maps"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
@@ -26,9 +28,20 @@ import (
 //		error_default_type   <content type>
 //		proxy_ssl_verify     on|off
 //		allow_admin_upstream on|off
+//		dns_resolver         <addresses of name servers...>
+//		dns_hostsfile        <path>
+//		dns_order            LAST|SRV|A|AAAA|CNAME...
+//		dns_valid_ttl        <seconds or duration>
+//		dns_stale_ttl        <seconds or duration>
+//		dns_not_found_ttl    <seconds or duration>
+//		dns_error_ttl        <seconds or duration>
+//		dns_cache_size       <number of names>
 //	}
 //
-// The lists may be written with commas, as in kong.conf.
+// The lists may be written with commas, as in kong.conf. The names that Kong's
+// newer DNS client has for some of the last ones are understood, too:
+// resolver_address, resolver_hosts_file, resolver_valid_ttl, resolver_stale_ttl,
+// resolver_error_ttl and resolver_lru_cache_size.
 func readGateway(d *caddyfile.Dispenser, app *gateway.App) error {
 	if err := none(d); err != nil {
 		return err
@@ -82,6 +95,45 @@ var gatewayWords = words[gateway.App]{
 		s.AllowAdminUpstream, err = onOff(d)
 		return err
 	}),
+}
+
+func init() {
+	list := setting(func(s *gateway.Settings, d *caddyfile.Dispenser) error {
+		return extend(&s.DNSResolver, d, "addresses of name servers such as 10.0.0.2 10.0.0.3:5353")
+	})
+	hosts := setting(func(s *gateway.Settings, d *caddyfile.Dispenser) (err error) {
+		s.DNSHostsFile, err = one(d, "the path of a file")
+		return err
+	})
+	valid := setting(func(s *gateway.Settings, d *caddyfile.Dispenser) (err error) {
+		s.DNSValidTTL, err = seconds(d)
+		return err
+	})
+	ttl := func(of func(s *gateway.Settings) **caddy.Duration) func(*caddyfile.Dispenser, *gateway.App) error {
+		return setting(func(s *gateway.Settings, d *caddyfile.Dispenser) error {
+			value, err := seconds(d)
+			*of(s) = &value
+			return err
+		})
+	}
+	stale := ttl(func(s *gateway.Settings) **caddy.Duration { return &s.DNSStaleTTL })
+	failed := ttl(func(s *gateway.Settings) **caddy.Duration { return &s.DNSErrorTTL })
+	size := setting(func(s *gateway.Settings, d *caddyfile.Dispenser) (err error) {
+		s.DNSCacheSize, err = count(d, "a number of names")
+		return err
+	})
+	maps.Copy(gatewayWords, words[gateway.App]{
+		"dns_resolver": list, "resolver_address": list,
+		"dns_hostsfile": hosts, "resolver_hosts_file": hosts,
+		"dns_order": setting(func(s *gateway.Settings, d *caddyfile.Dispenser) error {
+			return extend(&s.DNSOrder, d, "kinds of records such as LAST SRV A")
+		}),
+		"dns_valid_ttl": valid, "resolver_valid_ttl": valid,
+		"dns_stale_ttl": stale, "resolver_stale_ttl": stale,
+		"dns_not_found_ttl": ttl(func(s *gateway.Settings) **caddy.Duration { return &s.DNSNotFoundTTL }),
+		"dns_error_ttl":     failed, "resolver_error_ttl": failed,
+		"dns_cache_size": size, "resolver_lru_cache_size": size,
+	})
 }
 
 // setting makes a word of one of the node's settings. The gateway itself

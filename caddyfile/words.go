@@ -3,7 +3,9 @@ package caddyfile
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -96,6 +98,38 @@ func duration(d *caddyfile.Dispenser) (caddy.Duration, error) {
 		return 0, d.Errf("%s: expected a duration such as 30s, got %q", word, text)
 	}
 	return caddy.Duration(value), nil
+}
+
+// seconds answers the argument of a word that Kong counts in seconds: such a
+// number, or a duration.
+func seconds(d *caddyfile.Dispenser) (caddy.Duration, error) {
+	word := d.Val()
+	text, err := one(d, "a number of seconds, or a duration such as 30s")
+	if err != nil {
+		return 0, err
+	}
+	if n, err := strconv.ParseFloat(text, 64); err == nil && n >= 0 && n <= 1<<31 {
+		return caddy.Duration(n * float64(time.Second)), nil
+	}
+	if value, err := caddy.ParseDuration(text); err == nil && value >= 0 {
+		return caddy.Duration(value), nil
+	}
+	return 0, d.Errf("%s: expected a number of seconds, or a duration such as 30s, got %q", word, text)
+}
+
+// count answers the argument of a word that counts. The form says what is
+// expected.
+func count(d *caddyfile.Dispenser, form string) (int, error) {
+	word := d.Val()
+	text, err := one(d, form)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n <= 0 {
+		return 0, d.Errf("%s: expected %s above 0, got %q", word, form, text)
+	}
+	return n, nil
 }
 
 // size answers the argument of a word that measures bytes.

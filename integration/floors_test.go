@@ -67,7 +67,7 @@ var house = []room{
 	{path: "modules/store/memory", floor: 3, uses: []string{caddyCore, caddyfileWords, uuid, zap}},
 
 	{path: "modules/router", floor: 4, uses: []string{uuid, "github.com/gaissmai/bart"}},
-	{path: "modules/dns", floor: 1},
+	{path: "modules/dns", floor: 1, uses: []string{"github.com/miekg/dns"}},
 	{path: "modules/balancer", floor: 4, uses: []string{uuid, zap}},
 	{path: "modules/certs", floor: 4, uses: []string{uuid, "github.com/caddyserver/certmagic"}},
 	{path: "modules/http1", floor: 4, uses: []string{"golang.org/x/net/http/httpguts"}},

@@ -103,6 +103,43 @@ func (p *Pool) Addresses() []*Address {
 	return nil
 }
 
+// A TargetState is what became of a target.
+type TargetState struct {
+	Target    *Target
+	Kind      string // of its records: A, AAAA or SRV; empty if there are none
+	Err       error  // why its name does not resolve; nil if it does
+	Addresses []*Address
+}
+
+// Targets tells what became of each target. It is for people, not for requests.
+func (p *Pool) Targets() []TargetState {
+	p.build.Lock()
+	defer p.build.Unlock()
+	if p.plan == nil {
+		return nil
+	}
+	addresses := p.Addresses()
+	list := make([]TargetState, len(p.plan.Targets))
+	for i, t := range p.plan.Targets {
+		s := &list[i]
+		s.Target = t
+		if f := p.names[t.Host]; f != nil {
+			s.Err = f.err
+			if f.answer != nil {
+				s.Kind = f.answer.Type
+			}
+		} else if t.IP.IsValid() {
+			s.Kind = map[bool]string{true: "A", false: "AAAA"}[t.IP.Is4()]
+		}
+		for _, a := range addresses {
+			if a.Target == t {
+				s.Addresses = append(s.Addresses, a)
+			}
+		}
+	}
+	return list
+}
+
 // Healthy reports whether more than the threshold of the weight is available.
 // An unhealthy pool gives no address.
 func (p *Pool) Healthy() bool {

@@ -426,6 +426,16 @@ func TestNames_becomeAddresses(t *testing.T) {
 			t.Errorf("use_srv_name %t: got  %s\nwant %s", tt.srvName, got, tt.want)
 		}
 	}
+	p := pools(t, b).Of(uuid.UUID{1})
+	p.Follow(plan(t, roundRobinUpstream, target(1, "srv.test:90", 7), target(2, "gone.test:80", 1), target(3, "[::1]:80", 1), target(4, "off.test:1", 0)))
+	<-p.table.Load().asked
+	var states []string
+	for _, s := range p.Targets() {
+		states = append(states, fmt.Sprintf("%s %s %d %v", s.Target.Host, s.Kind, len(s.Addresses), s.Err))
+	}
+	if want := []string{"srv.test SRV 2 <nil>", "gone.test  0 dns: gone.test: name error", "::1 AAAA 1 <nil>", "off.test  0 <nil>"}; !slices.Equal(states, want) {
+		t.Errorf("got  %q\nwant %q", states, want)
+	}
 	if b.asked["off.test"] != 0 {
 		t.Error("the name of a target without a weight was looked up")
 	}

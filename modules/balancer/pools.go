@@ -16,6 +16,13 @@ type Resolver interface {
 	Lookup(ctx context.Context, name string) (*dns.Answer, error)
 }
 
+// nobody knows no names.
+type nobody struct{}
+
+func (nobody) Lookup(_ context.Context, name string) (*dns.Answer, error) {
+	return nil, &dns.Error{Name: name, Reason: "there is no resolver"}
+}
+
 // A Watcher is told of what a pool consists of: health checks are. The calls
 // for one pool come one after the other, those for several may come at once. It
 // may call the pool's methods, except Follow, and must not block.
@@ -47,13 +54,13 @@ type Pools struct {
 // lookups is how many names of targets are looked up at the same time.
 const lookups = 64
 
-// NewPools answers an empty set, which asks the system for names until Use
-// tells it whom to ask. Close it at the end.
+// NewPools answers an empty set, which resolves no name until Use tells it how.
+// Close it at the end.
 func NewPools() *Pools {
 	s := &Pools{
 		slots:    make(chan struct{}, lookups),
 		m:        make(map[uuid.UUID]*Pool),
-		resolver: dns.System{},
+		resolver: nobody{},
 		logger:   zap.NewNop(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

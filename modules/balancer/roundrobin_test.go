@@ -125,12 +125,12 @@ func benchmarkPick(b *testing.B, u *entity.Upstream) {
 			}
 			p := pool(b, u, targets(weights...)...)
 			ctx := b.Context()
-			key := uint32(0)
+			key, tried := uint32(0), new(RetrySet)
 			b.ReportAllocs()
 			for b.Loop() {
-				var tried RetrySet
+				*tried = RetrySet{}
 				key += 2654435761
-				a, _ := p.Pick(ctx, key, &tried)
+				a, _ := p.Pick(ctx, key, tried)
 				a.Peer.Release(1)
 			}
 		})

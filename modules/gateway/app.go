@@ -12,7 +12,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/certs"
 	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
@@ -51,10 +50,11 @@ type App struct {
 	needed  bool   // set while provisioning; see Require
 	unguard func() // see guardCaddyAdmin
 
-	mu     sync.Mutex
-	node   *node.Node // protected by mu; nil until the first door asks for it
-	closed bool       // protected by mu
-	holds  int        // protected by mu; see Hold
+	mu       sync.Mutex
+	node     *node.Node    // protected by mu; nil until the first door asks for it
+	resolver *dns.Resolver // protected by mu; open as long as the node is
+	closed   bool          // protected by mu
+	holds    int           // protected by mu; see Hold
 }
 
 // CaddyModule returns the Caddy module information.
@@ -153,7 +153,11 @@ func (a *App) Hold() (release func()) {
 
 // settle closes the node if nobody needs it. The caller holds mu.
 func (a *App) settle() error {
-	if !a.closed || a.holds > 0 || a.node == nil {
+	if !a.closed || a.holds > 0 {
+		return nil
+	}
+	defer a.closeResolver()
+	if a.node == nil {
 		return nil
 	}
 	err := a.node.Close()
@@ -172,12 +176,15 @@ func (a *App) Node() (*node.Node, error) {
 	if a.node != nil {
 		return a.node, nil
 	}
+	if err := a.openResolver(); err != nil {
+		return nil, err
+	}
 	n, err := node.Open(node.Config{
 		Store:   a.store,
 		Catalog: Catalog(),
 		Logger:  a.logger,
 
-		Resolver: a.Resolver(),
+		Resolver: a.resolver,
 	})
 	if err != nil {
 		if errors.Is(err, store.ErrLocked) {
@@ -189,8 +196,13 @@ func (a *App) Node() (*node.Node, error) {
 	return n, nil
 }
 
-// Resolver returns what finds the addresses of names.
-func (a *App) Resolver() balancer.Resolver { return dns.System{} }
+// Resolver returns what finds the addresses of names. There is one as long as
+// there is a node.
+func (a *App) Resolver() *dns.Resolver {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.resolver
+}
 
 // ServerTLS answers the TLS of the gateway's own listeners: with the
 // certificate whose SNI fits, live, else with the default ones. Call it in

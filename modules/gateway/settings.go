@@ -7,9 +7,12 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/gaissmai/bart"
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/portcullis-gateway/portcullis/modules/dns"
 )
 
 // Settings are the node's options, with Kong's names and defaults
@@ -67,6 +70,39 @@ type Settings struct {
 	// the service does not say (`tls_verify`). Default: false.
 	ProxySSLVerify bool `json:"proxy_ssl_verify,omitempty"`
 
+	// The name servers that are asked for the hosts of services and targets:
+	// IP addresses with or without a port. Default: those of
+	// /etc/resolv.conf, which also says which domains are searched, how long a
+	// server may take and how often it is asked.
+	DNSResolver []string `json:"dns_resolver,omitempty"`
+
+	// The file with names that no server is asked for. Default: `/etc/hosts`.
+	DNSHostsFile string `json:"dns_hostsfile,omitempty"`
+
+	// Which records are asked for, and in which order: `SRV`, `A`, `AAAA`,
+	// `CNAME`, and `LAST` for the kind that was found the last time. Default:
+	// `LAST SRV A CNAME`.
+	DNSOrder []string `json:"dns_order,omitempty"`
+
+	// How long records are good for, instead of what they say themselves.
+	// Default: as long as they say.
+	DNSValidTTL caddy.Duration `json:"dns_valid_ttl,omitempty"`
+
+	// For how long beyond that records may be used, while they are asked for
+	// anew or no server knows an answer. Default: 1 hour.
+	DNSStaleTTL *caddy.Duration `json:"dns_stale_ttl,omitempty"`
+
+	// How long it is remembered that there is no such name. Default: 30
+	// seconds.
+	DNSNotFoundTTL *caddy.Duration `json:"dns_not_found_ttl,omitempty"`
+
+	// How long it is remembered that no server knew an answer. Default: 1
+	// second.
+	DNSErrorTTL *caddy.Duration `json:"dns_error_ttl,omitempty"`
+
+	// How many names are remembered. Default: 10000.
+	DNSCacheSize int `json:"dns_cache_size,omitempty"`
+
 	// Whether a service may point at this process's own Admin API, Status API
 	// or Caddy's admin endpoint. Default: false.
 	AllowAdminUpstream bool `json:"allow_admin_upstream,omitempty"`
@@ -82,6 +118,7 @@ type Options struct {
 	ErrorDefaultType   string
 	ProxySSLVerify     bool
 	AllowAdminUpstream bool
+	DNS                dns.Config
 	TrustUnix          bool // peers on Unix sockets are trusted
 
 	trusted *bart.Lite
@@ -150,6 +187,10 @@ func (s *Settings) parse(logger *zap.Logger) (*Options, error) {
 		ProxySSLVerify:     s.ProxySSLVerify,
 		AllowAdminUpstream: s.AllowAdminUpstream,
 	}
+	var err error
+	if o.DNS, err = s.parseDNS(); err != nil {
+		return nil, err
+	}
 	if name := s.RealIPHeader; name != "" {
 		if !httpguts.ValidHeaderFieldName(name) {
 			return nil, fmt.Errorf("real_ip_header: %q is not the name of a header; expected X-Real-IP, X-Forwarded-For, another name, or proxy_protocol", name)
@@ -173,7 +214,6 @@ func (s *Settings) parse(logger *zap.Logger) (*Options, error) {
 			logger.Warn("plugin is not part of this build", zap.String("option", "plugins"), zap.String("plugin", name))
 		}
 	}
-	var err error
 	if err = o.parseTrusted(s.TrustedIPs); err != nil {
 		return nil, err
 	}

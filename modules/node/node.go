@@ -11,7 +11,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
-	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
@@ -24,8 +23,8 @@ type Config struct {
 	Catalog *entity.Catalog
 	Logger  *zap.Logger
 
-	// Resolver finds the addresses of targets that are names. Default: what
-	// the system asks.
+	// Resolver finds the addresses of targets that are names. Without one,
+	// such targets have none.
 	Resolver balancer.Resolver
 }
 
@@ -68,9 +67,6 @@ func Open(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{world: w, store: cfg.Store, resolver: cfg.Resolver, logger: cfg.Logger}
-	if n.resolver == nil {
-		n.resolver = dns.System{}
-	}
 	w.join(n)
 
 	v := n.View()

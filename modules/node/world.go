@@ -94,7 +94,7 @@ func (w *world) join(n *Node) {
 	w.writer <- struct{}{}
 	defer func() { <-w.writer }()
 	s := snapshot.New(w.image, w.pools)
-	w.pools.Use(n.resolver, n.logger)
+	w.use(n)
 	s.Publish()
 	n.publish(&View{Image: w.image, Snapshot: s, Hash: w.hash, unread: w.unread}, nil)
 	w.nodes = append(w.nodes, n)
@@ -105,8 +105,14 @@ func (w *world) leave(n *Node) {
 	defer func() { <-w.writer }()
 	w.nodes = slices.DeleteFunc(w.nodes, func(m *Node) bool { return m == n })
 	if len(w.nodes) > 0 { // the youngest that is left says how names are resolved
-		last := w.nodes[len(w.nodes)-1]
-		w.pools.Use(last.resolver, last.logger)
+		w.use(w.nodes[len(w.nodes)-1])
+	}
+}
+
+// use resolves names from now on as the node wants it.
+func (w *world) use(n *Node) {
+	if n.resolver != nil {
+		w.pools.Use(n.resolver, n.logger)
 	}
 }
 

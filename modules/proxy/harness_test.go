@@ -59,10 +59,21 @@ func start(t testing.TB, settings gateway.Settings) *gatewayTest {
 	g.publish()
 	core, logs := observer.New(zap.DebugLevel)
 	g.logs = logs
-	g.engine = NewEngine(g, dns.System{}, options(t, settings), serve.Timeouts{}, zap.New(core))
+	g.engine = NewEngine(g, systemResolver(t), options(t, settings), serve.Timeouts{}, zap.New(core))
 	t.Cleanup(g.engine.Close)
 	g.server = serveHTTP(t, g.engine, false)
 	return g
+}
+
+// systemResolver asks as this machine's files say.
+func systemResolver(t testing.TB) *dns.Resolver {
+	t.Helper()
+	r, err := dns.New(dns.NewConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
 }
 
 // options are the settings as an app reads them.
