@@ -1,6 +1,7 @@
 # make build   bin/caddy from this checkout, as xcaddy.json says
 # make run     build, then run examples/gateway.caddyfile; data in .cache/data
-# make test    everything a change must pass
+# make test    everything a change must pass; with PORTCULLIS_FULL=1 the changes
+#              under load are 1,000 writes and 50 reloads
 # make bench   the gateway beside nginx, HAProxy and stock Caddy: ROUNDS times
 #              DURATION for each; ROWS=plain,tls and PEERS=nginx choose,
 #              BASE=<binary> adds an older build (docs/benchmarks.md)
