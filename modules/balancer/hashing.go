@@ -12,6 +12,9 @@ import (
 // of slots, about 160 each, more or fewer by weight. A key belongs to the first
 // point at its slot or below it. So an address that comes or goes moves the keys
 // of its own points, and no others.
+//
+// In Kong the addresses that come last in order get few points or none when the
+// slots are taken. Here all have fewer, so that half of the slots stay empty.
 type hashing struct {
 	addresses []*Address
 	points    []*Address // by slot, lowest first
@@ -34,11 +37,12 @@ func newHashing(p *Plan, addresses []*Address) picker {
 			targets++
 		}
 	}
+	perHost := min(pointsPerHost, max(1, len(slots)/2/targets))
 	points := 0
 	// In this order, whichever the addresses came in: where two points meet, the
 	// first one stays.
 	for _, a := range slices.SortedFunc(slices.Values(addresses), byName) {
-		points += place(slots, a, max(1, a.Weight*targets*pointsPerHost/total))
+		points += place(slots, len(slots)-points, a, max(1, a.Weight*targets*perHost/total))
 	}
 
 	h := &hashing{addresses: addresses, points: make([]*Address, 0, points), at: make([]int32, len(slots))}
@@ -62,13 +66,13 @@ func byName(a, b *Address) int {
 		strings.Compare(a.Text, b.Text))
 }
 
-// place gives an address its points, and answers how many it got. For each slot
-// that is taken it tries one more.
-func place(slots []*Address, a *Address, points int) (got int) {
+// place gives an address its points, as far as there are empty slots, and
+// answers how many it got. For each slot that is taken it tries one more.
+func place(slots []*Address, empty int, a *Address, points int) (got int) {
 	name := append([]byte(a.Addr.Addr().String()), "::"...)
 	name = strconv.AppendUint(name, uint64(a.Addr.Port()), 10)
 	name = append(name, ' ')
-	for i := 1; got < points && i <= len(slots); i++ {
+	for i := 1; got < min(points, empty) && i <= len(slots); i++ {
 		slot := xxHash32(string(strconv.AppendInt(name, int64(i), 10))) % uint32(len(slots))
 		if slots[slot] == nil {
 			slots[slot] = a

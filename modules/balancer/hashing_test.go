@@ -27,7 +27,7 @@ func naiveRing(slots int, addresses []*Address) []*Address {
 	sorted := slices.Clone(addresses)
 	slices.SortFunc(sorted, byName)
 	for _, a := range sorted {
-		entries := max(1, a.Weight*len(hosts)*160/total)
+		entries := max(1, a.Weight*len(hosts)*min(160, max(1, slots/2/len(hosts)))/total)
 		for i := 1; i <= entries && i <= slots; i++ {
 			slot := xxHash32(fmt.Sprintf("%s::%d %d", a.Addr.Addr(), a.Addr.Port(), i)) % uint32(slots)
 			if ring[slot] == nil {
@@ -129,6 +129,19 @@ func TestHashing_addingOneOfManyMovesItsShareOfTheKeys(t *testing.T) {
 					t.Errorf("%d of %d keys moved between targets that were there before", astray, len(before))
 				}
 			})
+		}
+	}
+}
+
+// The default of slots is few for many targets.
+func TestHashing_manyTargetsHaveTheirShare(t *testing.T) {
+	p, got := pool(t, hashUpstream(10000), targets(slices.Repeat([]int{100}, 200)...)...), map[string]int{}
+	for _, owner := range owners(t, p) {
+		got[owner]++
+	}
+	for i := range 200 { // each has about 50 keys
+		if n := got[fmt.Sprint("t", i)]; n < 10 || n > 150 {
+			t.Errorf("t%d has %d of 10000 keys", i, n)
 		}
 	}
 }

@@ -179,7 +179,7 @@ func (n *Node) publish(v *View, changes []store.Change) {
 
 func (n *Node) warn(upstream uuid.UUID, fields []string) {
 	if len(fields) > 0 {
-		n.logger.Warn("upstream asks for what this build does not do; its targets take turns by weight",
+		n.logger.Warn("upstream asks for what this build does not do",
 			zap.Stringer("upstream", upstream), zap.Strings("fields", fields))
 	}
 }
