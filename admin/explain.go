@@ -5,6 +5,9 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
@@ -23,6 +26,14 @@ type ExplainRequest struct {
 	Path                string // in normal form
 	Header              http.Header
 	TLS                 bool
+	SNI                 string
+	Source, Destination netip.AddrPort
+}
+
+// An ExplainFlow describes a TCP connection or UDP session as the gateway would
+// receive it.
+type ExplainFlow struct {
+	Protocol            string // tcp, tls or udp
 	SNI                 string
 	Source, Destination netip.AddrPort
 }
@@ -48,8 +59,11 @@ func postExplain(c *call) (*answer, error) {
 	}
 	req := ExplainRequest{Method: in["method"].(string), Header: http.Header{}}
 	u, err := url.Parse(in["url"].(string))
+	if err == nil && slices.Contains(streamProtocols, u.Scheme) {
+		return explainFlow(c, in, u)
+	}
 	if err != nil || u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" || u.Scheme != "" && u.Host == "" {
-		return nil, schema.Violation(schema.Object{"url": "expected a path, or a URL with http:// or https://"})
+		return nil, schema.Violation(schema.Object{"url": "expected a path, or a URL with http://, https://, tcp://, tls:// or udp://"})
 	}
 	req.Host, req.Path, req.TLS = u.Host, entity.NormalizePath(cmp.Or(u.EscapedPath(), "/")), u.Scheme == "https"
 	headers, _ := in["headers"].(map[string]any)
@@ -66,6 +80,35 @@ func postExplain(c *call) (*answer, error) {
 	}
 	req.Source, req.Destination = endpointOf(in["source"]), endpointOf(in["destination"])
 	return reply(http.StatusOK, c.world.Explain(req))
+}
+
+var streamProtocols = []string{"tcp", "tls", "udp"}
+
+// explainFlow answers the same for streams. The URL's address and port are those
+// that the client connects to, unless destination says something else; a name
+// is the server name that it asks for.
+func explainFlow(c *call, in schema.Object, u *url.URL) (*answer, error) {
+	f := ExplainFlow{Protocol: u.Scheme, Source: endpointOf(in["source"]), Destination: endpointOf(in["destination"])}
+	refuse := func() (*answer, error) {
+		return nil, schema.Violation(schema.Object{"url": "expected " + u.Scheme + ":// with an address or a server name, a port, or both"})
+	}
+	if u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" {
+		return refuse()
+	}
+	f.SNI, _ = in["sni"].(string)
+	if f.SNI == "" && f.Protocol == "tls" {
+		f.SNI = sniOf(u.Hostname())
+	}
+	f.SNI = strings.TrimSuffix(strings.ToLower(f.SNI), ".")
+	if !f.Destination.IsValid() {
+		port, err := strconv.ParseUint(cmp.Or(u.Port(), "0"), 10, 16)
+		if err != nil {
+			return refuse()
+		}
+		addr, _ := netip.ParseAddr(u.Hostname())
+		f.Destination = netip.AddrPortFrom(addr.Unmap(), uint16(port))
+	}
+	return reply(http.StatusOK, c.world.ExplainStream(f))
 }
 
 // sniOf is the server name that clients send for a host: none for addresses.

@@ -39,6 +39,9 @@ type World interface {
 	// Explain tells which route a request would take, and why others would
 	// not, as a value for JSON.
 	Explain(ExplainRequest) any
+
+	// ExplainStream does the same for a TCP connection or UDP session.
+	ExplainStream(ExplainFlow) any
 }
 
 // Writer changes the world. Its methods return when the data path sees the
@@ -79,6 +82,11 @@ func (w nodeWorld) Explain(req ExplainRequest) any {
 	return explain(w.Node.Explain, req)
 }
 
+// ExplainStream asks the node's router.
+func (w nodeWorld) ExplainStream(flow ExplainFlow) any {
+	return explainStream(w.Node.ExplainStream, flow)
+}
+
 // question is the router's type for a request. This package does not know the
 // router; it is enough that ExplainRequest has the same fields.
 type question interface {
@@ -99,6 +107,20 @@ const maxNearMisses = 10
 
 func explain[Q question, E any](ask func(*Q, int) E, req ExplainRequest) E {
 	q := Q(req)
+	return ask(&q, maxNearMisses)
+}
+
+// streamQuestion is the router's type for a flow.
+type streamQuestion interface {
+	~struct {
+		Protocol            string
+		SNI                 string
+		Source, Destination netip.AddrPort
+	}
+}
+
+func explainStream[Q streamQuestion, E any](ask func(*Q, int) E, flow ExplainFlow) E {
+	q := Q(flow)
 	return ask(&q, maxNearMisses)
 }
 

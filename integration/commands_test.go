@@ -144,6 +144,7 @@ func TestCommand_explain(t *testing.T) {
 	p.admin("POST", "/services", `{"name":"a","url":"http://10.0.0.1"}`, 201)
 	p.admin("POST", "/services/a/routes", `{"name":"winner","paths":["/orders"]}`, 201)
 	p.admin("POST", "/services/a/routes", `{"name":"writes","paths":["/orders"],"methods":["POST"]}`, 201)
+	p.admin("POST", "/services/a/routes", `{"name":"db","protocols":["tcp"],"destinations":[{"port":5432}]}`, 201)
 
 	for _, tt := range []struct {
 		name string
@@ -152,6 +153,8 @@ func TestCommand_explain(t *testing.T) {
 	}{
 		{"by path", []string{"http://example.com/orders/1"}, []string{"winner", "writes", "method"}},
 		{"by method", []string{"--method", "POST", "http://example.com/orders/1"}, []string{"writes"}},
+		{"connection", []string{"--source", "10.0.0.9", "tcp://10.0.0.1:5432"}, []string{"tcp://10.0.0.1:5432\n", `takes the route "db"`, "destination by port"}},
+		{"server name", []string{"tls://db.example.com"}, []string{"no route fits", `route "db"`, "protocol         tls, but the route wants tcp"}},
 		{"no route", []string{"--header", "X-Test: 1", "http://example.com/other"}, []string{"no route"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -32,6 +32,12 @@ type explainRequest struct {
 	SNI         string              `json:"sni,omitempty"`
 }
 
+// stream reports whether the question is about a stream.
+func (r *explainRequest) stream() bool {
+	scheme, _, _ := strings.Cut(r.URL, "://")
+	return scheme == "tcp" || scheme == "tls" || scheme == "udp"
+}
+
 func explainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain URL",
@@ -42,7 +48,9 @@ sending the request. The routes that come closest follow, each with what kept
 it from being chosen.
 
 URL is the one that a client would use; http:// may be left out, and so may the
-host if no route asks for one.
+host if no route asks for one. tcp://, tls:// and udp:// stand for connections
+and UDP sessions, with the address and port that the client connects to, or with
+the server name that it asks for.
 
 --method
     The method of the request. Default: GET
@@ -66,6 +74,8 @@ gateway could not be asked.
 `,
 		Example: `  $ caddy gateway explain https://api.example.com/orders/7
   $ caddy gateway explain --method POST --header 'X-Tenant: blue' http://localhost/orders
+  $ caddy gateway explain tcp://10.0.0.1:5432 --source 10.1.2.3
+  $ caddy gateway explain tls://db.example.com:9443
   $ caddy gateway explain --source 10.0.0.5 --json /orders | jq .matched.route.name`,
 		Args: exactly(1),
 		RunE: explain,
@@ -149,7 +159,11 @@ func printExplanation(w io.Writer, req *explainRequest, e *router.Explanation) {
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(w, "    %-16s %s\n", label, fmt.Sprintf(format, args...))
 	}
-	fmt.Fprintf(w, "%s %s\n\n", req.Method, req.URL)
+	if req.stream() {
+		fmt.Fprintf(w, "%s\n\n", req.URL)
+	} else {
+		fmt.Fprintf(w, "%s %s\n\n", req.Method, req.URL)
+	}
 	if m := e.Matched; m == nil {
 		fmt.Fprintln(w, "  No route fits.")
 	} else {

@@ -266,3 +266,17 @@ func (g *gatewayTest) delete(table, id string) {
 		g.t.Fatal(err)
 	}
 }
+
+func caddyDuration(d time.Duration) caddy.Duration { return caddy.Duration(d) }
+
+// awaitQuiet waits until no connection or session is left.
+func (g *gatewayTest) awaitQuiet() {
+	g.t.Helper()
+	for _, l := range g.app.open {
+		select {
+		case <-l.listener.quiet():
+		case <-time.After(10 * time.Second):
+			g.t.Errorf("%s still has connections", l.listener.bind)
+		}
+	}
+}

@@ -160,16 +160,13 @@ func (s *session) serve(e *Engine) {
 // swallow drops what a client goes on to send that was refused.
 func (s *session) swallow() {
 	over := time.After(refusedFor)
-	for {
+	for !s.listener.draining.Load() {
 		select {
 		case <-s.stop:
 			return
 		case <-over:
 			return
 		case b := <-s.queue:
-			if s.listener.draining.Load() {
-				return
-			}
 			recycle(b)
 		}
 	}
