@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -10,10 +11,13 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/dns"
 )
 
-// When names are looked up again (kong/runloop/balancer/targets.lua).
+// When names are looked up again (kong/runloop/balancer/targets.lua). Where no
+// server knew, Kong waits for the 30 seconds too; here the pauses grow up to
+// them, so that a server that starts late does no harm.
 const (
-	afterExpiry  = 500 * time.Millisecond // and no sooner than this after an answer
-	afterFailure = 30 * time.Second
+	afterExpiry   = 500 * time.Millisecond // and no sooner than this after an answer
+	afterFailure  = time.Second            // at first
+	afterNotFound = 30 * time.Second
 )
 
 // A finding is what became of looking a name up.
@@ -54,7 +58,7 @@ func (p *Pool) askNames() {
 	}
 	ctx, cancel := context.WithCancel(p.pools.ctx)
 	p.stop = cancel
-	a := &asker{pool: p, ctx: ctx, due: make(map[string]time.Time), results: make(chan result, len(names)), asked: p.asked}
+	a := &asker{pool: p, ctx: ctx, due: make(map[string]time.Time), failures: make(map[string]int), results: make(chan result, len(names)), asked: p.asked}
 	for _, name := range names {
 		a.due[name] = time.Time{}
 	}
@@ -84,6 +88,7 @@ type asker struct {
 	pool     *Pool
 	ctx      context.Context
 	due      map[string]time.Time // of the names that nobody is looking up
+	failures map[string]int       // of names, in a row
 	underway int
 	results  chan result
 	asked    chan struct{}
@@ -164,9 +169,12 @@ func (a *asker) take(r result) {
 	a.underway -= len(batch)
 	now := time.Now()
 	for _, r := range batch {
+		if r.err != nil {
+			a.due[r.name] = now.Add(a.pause(r))
+			continue
+		}
+		delete(a.failures, r.name)
 		switch {
-		case r.err != nil:
-			a.due[r.name] = now.Add(afterFailure)
 		case r.answer.Expires.After(now):
 			a.due[r.name] = r.answer.Expires.Add(afterExpiry)
 		default: // it was stale, and is being renewed
@@ -178,6 +186,17 @@ func (a *asker) take(r result) {
 		a.first = true
 		close(a.asked)
 	}
+}
+
+// pause is how long to wait after a failure.
+func (a *asker) pause(r result) time.Duration {
+	var failed *dns.Error
+	if errors.As(r.err, &failed) && failed.NotFound {
+		return afterNotFound
+	}
+	n := min(a.failures[r.name], 5)
+	a.failures[r.name] = n + 1
+	return min(afterFailure<<n, afterNotFound)
 }
 
 // learn takes results into account, unless they are for a plan that is past.

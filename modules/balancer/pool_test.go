@@ -514,6 +514,33 @@ func TestNames_areFollowed(t *testing.T) {
 	})
 }
 
+// A name that no server knew is asked for again soon, then less often.
+func TestNames_failuresAreAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r := NewPools(), &failing{}
+		s.Use(r, zap.NewNop())
+		p := s.Of(uuid.UUID{1})
+		begin := time.Now()
+		p.Follow(plan(t, roundRobinUpstream, target(1, "a.test:80", 1)))
+		time.Sleep(2 * time.Minute)
+		s.Close()
+		var at []int
+		for _, when := range r.asked {
+			at = append(at, int(when.Sub(begin).Seconds()))
+		}
+		if want := []int{0, 1, 3, 7, 15, 31, 61, 91}; !slices.Equal(at, want) {
+			t.Errorf("asked at seconds %v, want %v", at, want)
+		}
+	})
+}
+
+type failing struct{ asked []time.Time }
+
+func (f *failing) Lookup(_ context.Context, name string) (*dns.Answer, error) {
+	f.asked = append(f.asked, time.Now())
+	return nil, &dns.Error{Name: name, Reason: "server failure"}
+}
+
 func TestNewPlan_badTargetIsReportedAndLeftOut(t *testing.T) {
 	p, err := NewPlan(&entity.Upstream{}, append(targets(1), &entity.Target{Target: "nowhere", Weight: 1}))
 	if err == nil || !strings.Contains(err.Error(), `target "nowhere"`) {

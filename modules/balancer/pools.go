@@ -25,7 +25,7 @@ func (nobody) Lookup(_ context.Context, name string) (*dns.Answer, error) {
 
 // A Watcher is told of what a pool consists of: health checks are. The calls
 // for one pool come one after the other, those for several may come at once. It
-// may call the pool's methods, except Follow, and must not block.
+// may call the pool's methods, except Follow and Targets, and must not block.
 type Watcher interface {
 	// Changed says that the plan or the addresses of a pool are other ones.
 	// Peers that no address has any more are left alone from now on.

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zaptest"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/node"
 	"github.com/portcullis-gateway/portcullis/modules/router"
@@ -254,6 +255,66 @@ func TestOpen_generationsShareOneWorld(t *testing.T) {
 	wantMatch(t, next, "/c", "r3", "")
 	if r, _ := match(old, "/c"); r != "" {
 		t.Error("a closed generation still follows the world")
+	}
+}
+
+// What is known of an upstream's addresses belongs to the world, not to the
+// generation that learned it; a write that is refused leaves nothing there.
+func TestOpen_generationsShareTheUpstreams(t *testing.T) {
+	file := path(t)
+	old := open(t, file)
+	u := insert(t, old, "upstreams", schema.Object{"name": "pool.internal"})
+	insert(t, old, "targets", schema.Object{"upstream": schema.Object{"id": u}, "target": "10.0.0.1:80"})
+	pool := func(n *node.Node) *balancer.Pool {
+		up, ok := n.View().Snapshot.Upstream("pool.internal")
+		if !ok {
+			t.Fatal("no upstream")
+		}
+		return up.Pool
+	}
+	peer := pool(old).Addresses()[0].Peer
+	peer.SetAvailable(false)
+
+	next := open(t, file)
+	insert(t, next, "targets", schema.Object{"upstream": schema.Object{"id": u}, "target": "10.0.0.2:80"})
+	if pool(next) != pool(old) || len(pool(old).Addresses()) != 2 {
+		t.Error("the generations do not share the pool")
+	}
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range pool(next).Addresses() {
+		if first := a.Text == "10.0.0.1:80"; (a.Peer == peer) != first || a.Peer.Available() == first {
+			t.Errorf("%s: what was known of the addresses is lost", a.Text)
+		}
+	}
+
+	id := uuid.New()
+	fn := func(tx *store.Tx) error {
+		_, err := tx.Insert("upstreams", schema.Object{"id": id.String(), "name": "other.internal"})
+		return err
+	}
+	if err := next.Try(context.Background(), fn); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := next.Pools().Get(id); ok {
+		t.Error("a trial left a pool")
+	}
+	if err := next.Write(context.Background(), fn); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := next.Pools().Get(id); !ok {
+		t.Error("a write made no pool")
+	}
+	err := next.Write(context.Background(), func(tx *store.Tx) error {
+		_, err := tx.Delete("upstreams", store.Key{ID: id})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := next.Pools().Get(id); ok {
+		t.Error("a deleted upstream keeps its pool")
 	}
 }
 

@@ -3,23 +3,25 @@ package wheel
 
 import (
 	"math/bits"
-	"slices"
+	"sort"
 )
 
 // A Wheel is weighted round-robin.
 //
 // In Kong a wheel has weight/gcd entries for each choice, shuffled, and a
-// pointer that walks it. This one is that wheel without its memory: position n
-// stands for entry n·stride mod size, where the stride shares no factor with
-// the size and is near its golden section. So each cycle of size positions
-// visits every entry once, the share of each choice is exact, and the turns of
-// a heavy choice are spread evenly between those of the others.
+// pointer that walks it. Here a small wheel is a list of entries in nginx's
+// smooth order. A large one is a wheel without its memory: position n stands for
+// entry n·stride mod size, where the stride shares no factor with the size and
+// is near its golden section. In both each cycle of size positions visits every
+// entry once, the share of each choice is exact, and the turns of a heavy choice
+// are spread between those of the others.
 //
 // A Wheel is immutable. The zero value has no choices.
 type Wheel struct {
 	ends   []uint64 // ends[i]: the first entry behind those of choice i
 	size   uint64   // entries in all
 	stride uint64
+	order  []uint16 // of a small wheel: the choice at each position
 }
 
 // New makes the wheel of choices with these weights, which must not be
@@ -38,7 +40,33 @@ func New(weights []int) Wheel {
 		w.ends[i] = w.size
 	}
 	w.stride = strideOf(w.size)
+	if w.size <= small && len(weights) <= small {
+		w.order = w.smooth()
+	}
 	return w
+}
+
+// small is up to which size the order is worked out.
+const small = 256
+
+// smooth is the order in which a choice that has waited for the largest part of
+// its share comes next (nginx, ngx_http_upstream_round_robin.c).
+func (w *Wheel) smooth() []uint16 {
+	order := make([]uint16, w.size)
+	credit := make([]int64, len(w.ends))
+	for n := range order {
+		best := -1
+		for i := range credit {
+			share := int64(w.Share(i))
+			credit[i] += share
+			if share > 0 && (best < 0 || credit[i] > credit[best]) {
+				best = i
+			}
+		}
+		credit[best] -= int64(w.size)
+		order[n] = uint16(best)
+	}
+	return order
 }
 
 // Size is the number of turns after which all begins anew; 0 if there is no
@@ -47,14 +75,11 @@ func (w *Wheel) Size() uint64 { return w.size }
 
 // At is the choice whose turn is at position n. The wheel must not be empty.
 func (w *Wheel) At(n uint64) int {
-	if w.size == uint64(len(w.ends)) { // all weights are equal
-		return int(w.entry(n))
+	if w.order != nil {
+		return int(w.order[n%w.size])
 	}
-	i, found := slices.BinarySearch(w.ends, w.entry(n))
-	if found {
-		i++
-	}
-	return i
+	entry := w.entry(n)
+	return sort.Search(len(w.ends), func(i int) bool { return w.ends[i] > entry })
 }
 
 // Share is the number of turns that a choice has of Size.
