@@ -31,7 +31,7 @@ const defaultGracePeriod = 10 * time.Second
 // provision fills in defaults and reads what the settings name. The usual
 // binds are those of a list that is not there.
 func (l *Listeners) provision(ctx caddy.Context, option, usual string) error {
-	if err := l.Provision(ctx, option, usual); err != nil {
+	if err := l.Provision(ctx, option, usual, listen.HTTP); err != nil {
 		return err
 	}
 	if l.GracePeriod == 0 {

@@ -32,6 +32,7 @@ type door struct {
 // readProxyListen reads the global option `proxy_listen`; see read.
 func readProxyListen(d *caddyfile.Dispenser, app *proxy.App) error {
 	door := httpDoor("proxy_listen", &app.Listeners)
+	door.flags = listen.Proxy
 	door.accessLog, door.logCredentials = &app.AccessLog, &app.LogCredentials
 	return door.read(d, proxyWords)
 }

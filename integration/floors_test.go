@@ -71,7 +71,7 @@ var house = []room{
 	{path: "modules/balancer", floor: 4, uses: []string{uuid, zap}},
 	{path: "modules/certs", floor: 4, uses: []string{uuid, "github.com/caddyserver/certmagic"}},
 	{path: "modules/http1", floor: 4, uses: []string{"golang.org/x/net/http/httpguts"}},
-	{path: "modules/serve", floor: 4, beside: []string{"modules/http1"}, uses: []string{caddyCore, zap, "github.com/pires/go-proxyproto"}},
+	{path: "modules/serve", floor: 4, beside: []string{"modules/http1"}, uses: []string{caddyCore, zap, "github.com/pires/go-proxyproto", "github.com/quic-go/quic-go"}},
 
 	{path: "modules/snapshot", floor: 6, uses: []string{uuid}},
 	{path: "modules/node", floor: 6, beside: []string{"modules/snapshot"}, uses: []string{caddyCore, uuid, zap}},

@@ -44,6 +44,11 @@ type Bind struct {
 	// by prior knowledge (h2c) without. Default: false.
 	HTTP2 bool `json:"http2,omitempty"`
 
+	// Whether HTTP/3 is spoken on the UDP port of the same number, and offered
+	// to clients of the other protocols (`Alt-Svc`); `ssl` on the proxy only.
+	// Default: false.
+	HTTP3 bool `json:"http3,omitempty"`
+
 	// Whether each connection must begin with a PROXY protocol header, version
 	// 1 or 2. Default: false.
 	ProxyProtocol bool `json:"proxy_protocol,omitempty"`
@@ -155,6 +160,17 @@ func (b Bind) validate(set FlagSet) error {
 	if b.Intercepted && b.Transparent == "" {
 		return fmt.Errorf("flag \"intercepted\": only together with \"transparent\"")
 	}
+	if b.HTTP3 && !b.SSL {
+		return fmt.Errorf("flag \"http3\": only together with \"ssl\", as HTTP/3 has no form without TLS")
+	}
+	for _, other := range []struct {
+		name string
+		set  bool
+	}{{"proxy_protocol", b.ProxyProtocol}, {"transparent", b.Transparent != ""}} {
+		if b.HTTP3 && other.set {
+			return fmt.Errorf("flags \"http3\" and %q exclude each other", other.name)
+		}
+	}
 	for _, other := range []struct {
 		name string
 		set  bool
@@ -243,7 +259,7 @@ func Conflicts(binds ...Bind) error {
 }
 
 func (b Bind) sameAddress(o Bind) bool {
-	if b.Port == 0 || o.Port == 0 || b.Port > o.lastPort() || o.Port > b.lastPort() || b.UDP != o.UDP {
+	if b.Port == 0 || o.Port == 0 || b.Port > o.lastPort() || o.Port > b.lastPort() || !b.sameTransport(o) {
 		return false
 	}
 	if strings.EqualFold(b.Address, o.Address) {
@@ -255,6 +271,12 @@ func (b Bind) sameAddress(o Bind) bool {
 	}
 	any4 := netip.IPv4Unspecified()
 	return b.dualStack() && slices.Contains(theirs, any4) || o.dualStack() && slices.Contains(mine, any4)
+}
+
+// sameTransport reports whether both binds take connections, or both take
+// datagrams.
+func (b Bind) sameTransport(o Bind) bool {
+	return !b.UDP && !o.UDP || (b.UDP || b.HTTP3) && (o.UDP || o.HTTP3)
 }
 
 // ShareHTTP2 returns binds with `http2` on all of them if one has it. Kong

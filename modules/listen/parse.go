@@ -12,10 +12,13 @@ import (
 type FlagSet uint8
 
 const (
-	// HTTP is the set of proxy_listen, admin_listen and status_listen.
+	// HTTP is the set of admin_listen and status_listen.
 	HTTP FlagSet = 1 << iota
 	// Stream is the set of stream_listen.
 	Stream
+	quic
+	// Proxy is the set of proxy_listen.
+	Proxy = HTTP | quic
 )
 
 // addressForms tells what an address may look like.
@@ -35,6 +38,7 @@ type flag struct {
 var flags = []flag{
 	boolean("ssl", HTTP|Stream, func(b *Bind) *bool { return &b.SSL }),
 	boolean("http2", HTTP, func(b *Bind) *bool { return &b.HTTP2 }),
+	boolean("http3", quic, func(b *Bind) *bool { return &b.HTTP3 }),
 	boolean("proxy_protocol", HTTP|Stream, func(b *Bind) *bool { return &b.ProxyProtocol }),
 	boolean("deferred", HTTP, func(b *Bind) *bool { return &b.Deferred }),
 	boolean("bind", HTTP|Stream, func(b *Bind) *bool { return &b.Bind }),

@@ -50,7 +50,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision fills the defaults. It opens nothing.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
-	return a.Listeners.Provision(ctx, "proxy_listen", DefaultListen)
+	return a.Listeners.Provision(ctx, "proxy_listen", DefaultListen, listen.Proxy)
 }
 
 // Validate reports listeners that cannot be opened together, and limits that
@@ -82,7 +82,7 @@ func (a *App) Start() error {
 	}
 	return a.Open(a.ctx, func(_ listen.Bind, _ *serve.Config, g *serve.Generation) error {
 		g.Handler, g.TLS, g.Trusted = a.engine, handshake, app.Options().Trusts
-		g.Refusal = a.engine.refusal
+		g.Refusal, g.PublicPort = a.engine.refusal, app.Options().PublicPort
 		return nil
 	})
 }

@@ -32,7 +32,8 @@ type Conn struct {
 
 // ConnFrom returns the connection that a request came in on, from the
 // request's context; from a ClientHelloInfo's context, that of the handshake.
-// It is nil for requests that no server of this package has read.
+// It is nil for requests of HTTP/3, and for those that no server of this package
+// has read.
 func ConnFrom(ctx context.Context) *Conn {
 	c, _ := ctx.Value(connKey{}).(*Conn)
 	return c

@@ -42,10 +42,17 @@ func (s *server) drain() {
 	defer cancel()
 
 	s.closing.Store(true)
+	var quic <-chan error
+	if s.quic != nil {
+		quic = s.quic.drain(grace)
+	}
 	s.handOver(grace)
 	err := s.http1.Shutdown(grace)
 	if s.http2 != nil {
 		err = errors.Join(err, s.http.Shutdown(grace))
+	}
+	if s.quic != nil {
+		err = errors.Join(err, await(grace, quic))
 	}
 	if err == nil {
 		err = s.awaitUpgraded(grace)
@@ -56,6 +63,9 @@ func (s *server) drain() {
 		s.http.Close()
 	}
 	s.closeUpgraded()
+	if s.quic != nil {
+		s.quic.release()
+	}
 	s.end()
 	logger.Info("drained")
 }

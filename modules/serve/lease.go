@@ -18,7 +18,8 @@ type Lease struct {
 	refs atomic.Int64  // one for its place in the server, one for each user
 	done chan struct{} // closed when refs reaches 0
 
-	alpn atomic.Pointer[alpnConfig]
+	alpn   atomic.Pointer[alpnConfig]
+	altSvc []string // offers HTTP/3; nil without
 
 	closed bool // protected by server.mu
 }

@@ -33,15 +33,16 @@ type Listeners struct {
 	ListenerWrappersRaw []json.RawMessage `json:"listener_wrappers,omitempty" caddy:"namespace=caddy.listeners inline_key=wrapper"`
 
 	option string
+	flags  listen.FlagSet
 	wrap   func(net.Listener) net.Listener
 	leases []*Lease
 }
 
 // Provision fills in defaults and loads the wrappers; it opens nothing. The
 // usual binds are those of a list that is not there.
-func (l *Listeners) Provision(ctx caddy.Context, option, usual string) (err error) {
-	l.option = option
-	if err := l.Fill(option, usual, listen.HTTP); err != nil {
+func (l *Listeners) Provision(ctx caddy.Context, option, usual string, flags listen.FlagSet) (err error) {
+	l.option, l.flags = option, flags
+	if err := l.Fill(option, usual, flags); err != nil {
 		return err
 	}
 	l.Listen = listen.ShareHTTP2(l.Listen)
@@ -55,7 +56,7 @@ func (l *Listeners) Provision(ctx caddy.Context, option, usual string) (err erro
 // CheckListeners reports the first thing that is wrong with the listeners of an
 // app, also beside those of other apps.
 func (l *Listeners) CheckListeners(ctx caddy.Context, app string) error {
-	if err := l.CheckBinds(ctx, app, l.option, listen.HTTP); err != nil {
+	if err := l.CheckBinds(ctx, app, l.option, l.flags); err != nil {
 		return err
 	}
 	return CheckLimits(l.option, l.Timeouts, l.GracePeriod, l.MaxHeaderSize)

@@ -101,6 +101,10 @@ type Generation struct {
 	// the text of the body for a status. Default: the status in words.
 	Refusal func(status int) (contentType, body string)
 
+	// PublicPort says which port clients know a port of the bind by, for the
+	// header Alt-Svc. Default: the port itself.
+	PublicPort func(uint16) uint16
+
 	// Logger gets the server's own messages. Default: none.
 	Logger *zap.Logger
 

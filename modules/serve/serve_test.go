@@ -48,7 +48,7 @@ func start(t testing.TB, flags string, g Generation) *fixture {
 			t.Fatal(err)
 		}
 		free.Close()
-		binds, err := listen.Parse("test_listen", free.Addr().String()+" "+flags, listen.HTTP)
+		binds, err := listen.Parse("test_listen", free.Addr().String()+" "+flags, listen.Proxy)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -26,6 +26,7 @@ type server struct {
 	http    *http.Server // serves HTTP/2
 	http2   *handoff     // to it
 	tls     *tls.Config  // shared by all sockets, so a ticket from one is good for the others; nil without `ssl`
+	quic    *quicDoor    // serves HTTP/3; nil without `http3`
 	unmark  []func()     // take the sockets' privacy back
 
 	top     atomic.Pointer[Lease] // serves; nil before the first and after the end
@@ -61,6 +62,14 @@ func newServer(ctx context.Context, cfg Config, logger *zap.Logger) (*server, er
 		hurried:  make(chan struct{}),
 		done:     make(chan struct{}),
 		hijacked: make(map[*Conn]*Lease),
+	}
+	if cfg.Bind.HTTP3 {
+		if err := s.openQUIC(ctx); err != nil {
+			for _, sock := range sockets {
+				sock.Close()
+			}
+			return nil, err
+		}
 	}
 	if cfg.Private {
 		for _, sock := range sockets {
@@ -122,7 +131,7 @@ func nextProtos(b listen.Bind) []string {
 
 // push puts a generation on top. The first one starts the accepting.
 func (s *server) push(k key, g Generation) *Lease {
-	l := &Lease{Generation: g, server: s, key: k, done: make(chan struct{})}
+	l := &Lease{Generation: g, server: s, key: k, done: make(chan struct{}), altSvc: s.altSvc(g)}
 	l.refs.Store(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,6 +145,9 @@ func (s *server) push(k key, g Generation) *Lease {
 		}
 		if s.http2 != nil {
 			go s.http.Serve(s.http2) // until it is closed
+		}
+		if s.quic != nil {
+			s.quic.serve(s)
 		}
 	}
 	return l
@@ -221,8 +233,14 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if c := ConnFrom(r.Context()); c != nil {
 		c.serving(l)
 	}
-	if s.closing.Load() && r.Header.Get("Upgrade") == "" {
-		w.Header().Set("Connection", "close")
+	if r.ProtoMajor < 3 {
+		if s.closing.Load() {
+			if r.Header.Get("Upgrade") == "" {
+				w.Header().Set("Connection", "close")
+			}
+		} else if l.altSvc != nil {
+			w.Header()["Alt-Svc"] = l.altSvc
+		}
 	}
 	l.Handler.ServeHTTP(w, r)
 }

@@ -9,7 +9,7 @@ type Traffic struct {
 	Active   int64 // connections now: the sum of the next three
 	Reading  int64 // before a request, or in the head of one
 	Writing  int64 // in a request, or upgraded
-	Waiting  int64 // kept alive between two requests
+	Waiting  int64 // kept alive between two requests, and all of HTTP/3
 	Requests int64 // since the process started
 }
 
