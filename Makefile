@@ -36,6 +36,9 @@ build: bin/caddy
 bin/caddy: xcaddy.json $(SOURCES)
 	@go run -C build . -f '$(CURDIR)/xcaddy.json' -o '$(CURDIR)/$@'
 
+bin/caddy-l4: bench/caddy-l4.json
+	@go run -C build . -f '$(CURDIR)/$<' -o '$(CURDIR)/$@'
+
 run: build
 	@mkdir -p .cache/data .cache/config
 	XDG_DATA_HOME='$(CURDIR)/.cache/data' XDG_CONFIG_HOME='$(CURDIR)/.cache/config' \
@@ -57,7 +60,7 @@ cross:
 		GOOS=$$system CGO_ENABLED=0 go vet $(PORTABLE) || exit 1; \
 	done
 
-bench: build
+bench: build bin/caddy-l4
 	@sh build/needs.sh bench
 	@go build -o bin/bench ./bench
 	@bin/bench -rows '$(ROWS)' -peers '$(PEERS)' -base '$(BASE)' -duration '$(DURATION)' -rounds '$(ROUNDS)'

@@ -45,7 +45,7 @@ type blast struct {
 // until the duration is over, and prints the result.
 func runLoad(args []string) error {
 	flags := flag.NewFlagSet("load", flag.ExitOnError)
-	mode := flags.String("mode", "", "requests, body, full or resumed")
+	mode := flags.String("mode", "", "requests, visits, body, full, resumed, once, hello, pong, bulk or idle")
 	addr := flags.String("addr", "", "address of the server")
 	path := flags.String("path", "/", "path to ask for")
 	routes := flags.Int("routes", 0, "ask for as many routes in turn instead of the path")
@@ -55,11 +55,31 @@ func runLoad(args []string) error {
 
 	b := &blast{addr: *addr, path: *path}
 	var each func(deadline time.Time, r *result) error
+	all := *connections
+	oneThread := func(run func(deadline time.Time, r *result) error) {
+		*connections, each = 1, run
+	}
 	switch *mode {
 	case "requests":
-		all := *connections
-		*connections = 1 // one thread for all of them
-		each = func(deadline time.Time, r *result) error { return b.hammerDown(all, *routes, deadline, r) }
+		oneThread(func(deadline time.Time, r *result) error { return b.hammerDown(all, *routes, deadline, r) })
+	case "visits":
+		request := []byte("GET " + b.path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+		oneThread(func(deadline time.Time, r *result) error {
+			return b.visits(all, request, "HTTP/1.1 200 ", deadline, r)
+		})
+	case "once":
+		oneThread(func(deadline time.Time, r *result) error {
+			return b.visits(all, []byte("once"), small, deadline, r)
+		})
+	case "hello":
+		hello := clientHello("localhost")
+		oneThread(func(deadline time.Time, r *result) error { return b.visits(all, hello, small, deadline, r) })
+	case "pong":
+		oneThread(func(deadline time.Time, r *result) error { return b.pingPong(all, deadline, r) })
+	case "bulk":
+		each = b.bulk
+	case "idle":
+		return b.holdIdle(all)
 	case "body":
 		each = b.bodies
 	case "full", "resumed":

@@ -154,14 +154,14 @@ type server struct {
 
 // start runs what p says on core, and returns when all its ports accept.
 func (l *lab) start(p peer, core int) (*server, error) {
-	s := &server{name: p.name, dir: filepath.Join(l.dir, strings.ReplaceAll(p.name, "/", "_")), ports: make(map[string]string), done: make(chan struct{})}
+	s := &server{name: p.name, dir: filepath.Join(l.dir, strings.Map(func(r rune) rune {
+		if strings.ContainsRune("/, ", r) {
+			return '_'
+		}
+		return r
+	}, p.name)), ports: make(map[string]string), done: make(chan struct{})}
 	if err := os.Mkdir(s.dir, 0o755); err != nil {
 		return nil, err
-	}
-	if p.prepare != nil {
-		if err := p.prepare(l, s); err != nil {
-			return nil, err
-		}
 	}
 	config := filepath.Join(s.dir, p.template)
 	if p.template != "" {
@@ -170,6 +170,11 @@ func (l *lab) start(p peer, core int) (*server, error) {
 			return nil, err
 		}
 		if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	if p.prepare != nil {
+		if err := p.prepare(l, s); err != nil {
 			return nil, err
 		}
 	}

@@ -44,6 +44,7 @@ func main() {
 
 func runBench() error {
 	binary := flag.String("binary", "bin/caddy", "the gateway to measure")
+	l4 := flag.String("l4", "bin/caddy-l4", "a Caddy with caddy-l4, for the rows of streams")
 	base := flag.String("base", "", "an older build of the gateway that joins the rows as the peer `base`")
 	only := flag.String("rows", "", "names of rows, separated by commas; empty: all")
 	with := flag.String("peers", "", "names of peers, separated by commas; empty: all")
@@ -73,6 +74,9 @@ func runBench() error {
 	}
 	defer l.close()
 	l.rate = *rate
+	if l.binaries["caddy-l4"], err = filepath.Abs(*l4); err != nil {
+		return err
+	}
 	if *base != "" {
 		if l.binaries["base"], err = filepath.Abs(*base); err != nil {
 			return err
@@ -165,23 +169,20 @@ func (l *lab) measure(r row, duration time.Duration, rounds int) (measured, erro
 // sample measures s once, and what it and the cores did meanwhile.
 func (l *lab) sample(r row, s *server, duration time.Duration) (sample, error) {
 	proxy, load := readCore(l.proxyCore), readCore(l.loadCore)
-	before, err := cpuTime(s.cmd.Process.Pid)
-	if err != nil {
-		return sample{}, err
-	}
+	before, unread := cpuTime(s.cmd.Process.Pid)
 	began := time.Now()
 	got, err := r.load(l, s, duration)
 	if err != nil {
 		return sample{}, err
 	}
 	after, err := cpuTime(s.cmd.Process.Pid)
-	if err != nil {
+	if err := errors.Join(unread, err); err != nil && got.count > 0 {
 		return sample{}, err
 	}
 	if got.count > 0 {
 		got.cpu = time.Duration(float64(after-before) / got.count)
+		got.share = float64(after-before) / float64(time.Since(began))
 	}
-	got.share = float64(after-before) / float64(time.Since(began))
 	var stolen [2]float64
 	got.foreign, stolen[0] = readCore(l.proxyCore).since(proxy)
 	got.foreign -= got.share

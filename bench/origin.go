@@ -14,15 +14,18 @@ import (
 )
 
 // runOrigin serves the upstream of all peers: small answers and files over
-// HTTP/1.1, and a gRPC method that answers with what it was sent.
+// HTTP/1.1, a gRPC method that answers with what it was sent, and TCP servers.
 func runOrigin(args []string) error {
 	flags := flag.NewFlagSet("origin", flag.ExitOnError)
 	web := flags.String("http", "", "address of the HTTP/1.1 server")
 	grpc := flags.String("grpc", "", "address of the gRPC server")
+	pong := flags.String("pong", "", "address of the TCP server that sends back what it gets")
+	once := flags.String("once", "", "address of the TCP server that answers once")
+	bulk := flags.String("bulk", "", "address of the TCP server that sends without end")
 	data := flags.String("data", "", "folder with the files 100k and 10m")
 	flags.Parse(args)
 
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	go func() {
 		server := &http.Server{Addr: *grpc, Handler: http.HandlerFunc(echoGRPC), Protocols: new(http.Protocols)}
 		server.Protocols.SetUnencryptedHTTP2(true)
@@ -30,6 +33,7 @@ func runOrigin(args []string) error {
 		failed <- server.ListenAndServe()
 	}()
 	go func() { failed <- serveWeb(*web, *data) }()
+	go func() { failed <- serveStreams(*pong, *once, *bulk, *data) }()
 	return <-failed
 }
 

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,14 +24,19 @@ func peers() map[string]peer {
 	all := make(map[string]peer)
 	for _, p := range []peer{
 		{name: "nginx", template: "nginx.conf", command: runNginx},
-		{name: "haproxy", template: "haproxy.cfg", command: func(_ *lab, _ *server, config string) []string {
-			return []string{"haproxy", "-db", "-f", config}
-		}},
+		{name: "haproxy", template: "haproxy.cfg", command: runHAProxy},
 		{name: "caddy", template: "caddy.caddyfile", command: runCaddy},
 		gateway("portcullis", 1, ""),
 		gateway("portcullis/routes", manyRoutes, ""),
 		gateway("base", 1, ""),
 		gateway("base/routes", manyRoutes, ""),
+
+		{name: "nginx/stream", template: "nginx-stream.conf", command: runNginx},
+		{name: "haproxy/tcp", template: "haproxy-tcp.cfg", command: runHAProxy},
+		{name: "caddy-l4", template: "caddy-l4.caddyfile", command: runCaddy},
+		streams("portcullis/stream"),
+		streams("portcullis/stream, plain"),
+		streams("base/stream"),
 	} {
 		all[p.name] = p
 	}
@@ -41,6 +45,10 @@ func peers() map[string]peer {
 
 func runNginx(_ *lab, s *server, config string) []string {
 	return []string{"nginx", "-p", s.dir, "-c", config}
+}
+
+func runHAProxy(_ *lab, _ *server, config string) []string {
+	return []string{"haproxy", "-db", "-f", config}
 }
 
 func runCaddy(l *lab, s *server, config string) []string {
@@ -58,6 +66,24 @@ func gateway(name string, routes int, plugins string) peer {
 		name: name, template: "portcullis.caddyfile", command: runCaddy,
 		prepare: func(l *lab, s *server) error {
 			return os.WriteFile(filepath.Join(s.dir, "kong.yml"), []byte(l.declarative(routes, plugins)), 0o644)
+		},
+	}
+}
+
+// streams is the gateway with a route for each of its stream ports, and one
+// for a server name.
+func streams(name string) peer {
+	return peer{
+		name: name, template: "portcullis-stream.caddyfile", command: runCaddy,
+		prepare: func(l *lab, s *server) error {
+			var b strings.Builder
+			b.WriteString("_format_version: '3.0'\nservices:\n")
+			for _, use := range []string{"pong", "once", "bulk"} {
+				_, port, _ := strings.Cut(s.ports[use], ":")
+				fmt.Fprintf(&b, "- name: %[1]s\n  url: tcp://%[2]s\n  routes:\n  - name: %[1]s\n    protocols: [tcp]\n    destinations: [{port: %[3]s}]\n", use, l.origins[use], port)
+			}
+			fmt.Fprintf(&b, "- name: sni\n  url: tcp://%s\n  routes:\n  - name: sni\n    protocols: [tls_passthrough]\n    snis: [localhost]\n", l.origins["once"])
+			return os.WriteFile(filepath.Join(s.dir, "kong.yml"), []byte(b.String()), 0o644)
 		},
 	}
 }
@@ -95,12 +121,19 @@ func (l *lab) startOrigin() error {
 	s, err := l.start(peer{
 		name: "origin",
 		prepare: func(_ *lab, s *server) error {
-			_, web := s.listen("http")
-			_, grpc := s.listen("grpc")
-			return errors.Join(web, grpc)
+			for _, use := range []string{"http", "grpc", "pong", "once", "bulk"} {
+				if _, err := s.listen(use); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 		command: func(l *lab, s *server, _ string) []string {
-			return []string{os.Args[0], "origin", "-http", s.ports["http"], "-grpc", s.ports["grpc"], "-data", l.dir}
+			args := []string{os.Args[0], "origin", "-data", l.dir}
+			for use, addr := range s.ports {
+				args = append(args, "-"+use, addr)
+			}
+			return args
 		},
 	}, l.loadCore)
 	if err != nil {

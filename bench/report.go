@@ -30,7 +30,9 @@ func (m measured) print(w io.Writer) {
 		cpu := spread(samples, func(s sample) float64 { return float64(s.cpu) })
 		share := spread(samples, func(s sample) float64 { return s.share })
 		load := spread(samples, func(s sample) float64 { return s.load })
-		foreign = max(foreign, spread(samples, func(s sample) float64 { return s.foreign }).most)
+		if cpu.median > 0 {
+			foreign = max(foreign, spread(samples, func(s sample) float64 { return s.foreign }).most)
+		}
 		stolen = max(stolen, spread(samples, func(s sample) float64 { return s.stolen }).most)
 		fmt.Fprintf(t, "%s\t%s\t%s\t%.0f %%\t%.0f %%", name, figure(value.median), each(cpu.median), 100*share.median, 100*load.median)
 		if name == m.subject {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -25,6 +26,7 @@ type row struct {
 
 func rows() []row {
 	web := []string{"nginx", "haproxy", "caddy"}
+	tcp := []string{"nginx/stream", "haproxy/tcp", "caddy-l4"}
 	return []row{
 		{
 			name: "plain", title: "HTTP/1.1, 64 kept connections, answers of 66 bytes, one route",
@@ -65,9 +67,7 @@ func rows() []row {
 		{
 			name: "connections", title: "HTTP/1.1, a new connection for each request",
 			unit: "requests/s", subject: "portcullis", peers: web,
-			load: func(l *lab, s *server, d time.Duration) (sample, error) {
-				return l.wrk(d, 64, "-H", "Connection: close", "http://"+s.ports["http"]+"/")
-			},
+			load: simply("visits", "http", 64),
 		},
 		{
 			name: "tls", title: "HTTP/1.1 in TLS 1.3, 64 kept connections, answers of 66 bytes",
@@ -102,6 +102,34 @@ func rows() []row {
 				return l.h2load(d, "-c16", "-m16", "-d", message, "-H", "content-type: application/grpc", "-H", "te: trailers", "http://"+s.ports["grpc"]+"/bench.Echo/Unary")
 			},
 		},
+		{
+			name: "idle", title: "HTTP/1.1, memory of the process for each idle connection, of 50,000 or as many as half the limit of open files",
+			unit: "kB each", less: true, subject: "portcullis", peers: web,
+			load: func(l *lab, s *server, _ time.Duration) (sample, error) { return l.idle(s) },
+		},
+		{
+			name: "stream-connections", title: "TCP, a new connection for each request and answer",
+			unit: "connections/s", subject: "portcullis/stream", peers: tcp, load: simply("once", "once", 64),
+		},
+		{
+			name: "stream-pong", title: "TCP, 64 bytes there and back on 64 connections",
+			unit: "round trips/s", subject: "portcullis/stream", peers: tcp, load: simply("pong", "pong", 64),
+		},
+		{
+			name: "stream-bulk", title: "TCP, as much as possible on 2 connections",
+			unit: "MB/s", subject: "portcullis/stream", peers: tcp, load: simply("bulk", "bulk", 2),
+		},
+		{
+			name: "stream-sni", title: "TLS that is passed through by server name, a new connection for each ClientHello and answer; plain: the same bytes routed by port",
+			unit: "connections/s", subject: "portcullis/stream", peers: append([]string{"portcullis/stream, plain"}, tcp...),
+			load: func(l *lab, s *server, d time.Duration) (sample, error) {
+				port := "sni"
+				if strings.HasSuffix(s.name, ", plain") {
+					port = "once"
+				}
+				return simply("hello", port, 64)(l, s, d)
+			},
+		},
 	}
 }
 
@@ -110,6 +138,15 @@ func rows() []row {
 func requests(routes int) func(*lab, *server, time.Duration) (sample, error) {
 	return func(l *lab, s *server, d time.Duration) (sample, error) {
 		r, err := l.own("requests", d, "-addr", s.ports["http"], "-c", "64", "-routes", strconv.Itoa(routes))
+		return r.rate(), err
+	}
+}
+
+// simply runs our own load generator in a mode that needs no more than an
+// address and a number of connections.
+func simply(mode, port string, connections int) func(*lab, *server, time.Duration) (sample, error) {
+	return func(l *lab, s *server, d time.Duration) (sample, error) {
+		r, err := l.own(mode, d, "-addr", s.ports[port], "-c", strconv.Itoa(connections))
 		return r.rate(), err
 	}
 }
