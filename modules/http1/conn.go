@@ -26,11 +26,11 @@ type conn struct {
 	state atomic.Int32
 	until atomic.Int64 // when the read that is under way has to be over; 0: no limit
 
-	header     http.Header // of the answers; its memory is used again
-	hijacked   bool
-	deadlines  bool // a handler has set deadlines, or the server's own are set
-	lingering  bool // the client may still be sending
-	unreadable bool // nothing more can be read
+	header    http.Header // of the answers; its memory is used again
+	hijacked  bool
+	lingering bool        // the client may still be sending
+	deadlines atomic.Bool // a handler has set deadlines, or the server's own are set
+	one       [1]byte     // where the first byte of a request is read to
 }
 
 // serve reads requests and answers them, one after the other.
@@ -143,8 +143,7 @@ func (c *conn) await() error {
 		return c.fill()
 	}
 	// One byte does not need a buffer.
-	var one [1]byte
-	n, err := c.rwc.Read(one[:])
+	n, err := c.rwc.Read(c.one[:])
 	if n == 0 {
 		if err == nil {
 			err = io.ErrNoProgress
@@ -152,7 +151,7 @@ func (c *conn) await() error {
 		return err
 	}
 	c.buf = newBuffer()
-	(*c.buf)[0], c.r, c.w = one[0], 0, 1
+	(*c.buf)[0], c.r, c.w = c.one[0], 0, 1
 	return nil
 }
 
@@ -223,7 +222,7 @@ func (c *conn) takeAll() []byte {
 func (c *conn) answer(r *exchange) (again bool) {
 	s := c.server
 	if s.ReadTimeout > 0 || s.WriteTimeout > 0 {
-		c.deadlines = true
+		c.deadlines.Store(true)
 		now := time.Now()
 		if s.ReadTimeout > 0 {
 			_ = c.rwc.SetReadDeadline(now.Add(s.ReadTimeout))
@@ -246,8 +245,8 @@ func (c *conn) answer(r *exchange) (again bool) {
 	if !ok {
 		return false
 	}
-	if c.deadlines {
-		c.deadlines = false
+	if c.deadlines.Load() {
+		c.deadlines.Store(false)
 		_ = c.rwc.SetDeadline(time.Time{})
 	}
 	return true

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 )
 
 // body is the body of a request. Handlers may give it to other goroutines,
@@ -14,7 +15,6 @@ import (
 type body struct {
 	conn     *conn
 	exchange *exchange
-	expected bool // the client waits for 100 Continue
 
 	mu     sync.Mutex
 	reader bodyReader
@@ -29,11 +29,8 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.closed {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	if b.expected {
-		b.expected = false
-		if err := b.exchange.response.writeContinue(); err != nil {
-			return 0, err
-		}
+	if err := b.exchange.response.goOn(); err != nil {
+		return 0, err
 	}
 	n, err := b.reader.Read(p)
 	if err == io.EOF {
@@ -58,24 +55,41 @@ func (b *body) Close() error {
 	return nil
 }
 
+// end lets nobody read any more, and wakes whoever still does: it might wait for
+// the client for ever. It reports whether nobody did.
+func (b *body) end() (quiet bool) {
+	if quiet = b.mu.TryLock(); !quiet {
+		_ = b.conn.rwc.SetReadDeadline(longAgo)
+		b.mu.Lock()
+	}
+	b.closed = true
+	b.mu.Unlock()
+	return quiet
+}
+
+// discardTime is how long a client may take to send what the handler has left.
+const discardTime = 2 * time.Second
+
 // discard reads what the handler has left, and reports whether the next request
 // begins behind it. More than a little is not worth it.
 func (b *body) discard() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
+	if !b.end() {
+		return false
+	}
 	if b.reader.err == io.EOF {
 		return true
 	}
-	if b.reader.err != nil || b.expected || b.reader.left > lingerBytes {
+	if b.reader.err != nil || b.reader.left > lingerBytes {
 		return false
 	}
+	b.conn.limit(discardTime)
+	defer b.conn.unlimit()
 	buf := newBuffer()
 	defer freeBuffer(buf)
 	for n := 0; n <= lingerBytes; {
 		m, err := b.reader.Read(*buf)
 		if err == io.EOF {
-			return true
+			return b.conn.unlimit()
 		}
 		if err != nil {
 			return false

@@ -70,6 +70,7 @@ func (c *conn) readRequest(end int) (*exchange, error) {
 	case lengthUnsaid, 0:
 		draft.Body = http.NoBody
 		x.ctx.atEnd.Store(true)
+		c.release() // the answer may take long
 	default:
 		draft.ContentLength = max(-1, length)
 		if length == lengthChunked {
@@ -89,7 +90,8 @@ func (c *conn) readRequest(end int) (*exchange, error) {
 		if len(expect) > 1 || !strings.EqualFold(expect[0], "100-continue") {
 			return nil, &parseError{http.StatusExpectationFailed, "an expectation other than 100-continue"}
 		}
-		x.body.expected = minor == 1 && draft.Body != http.NoBody
+		x.response.expected = minor == 1 && draft.Body != http.NoBody
+		x.response.waiting = x.response.expected
 	}
 	x.request = draft.WithContext(&x.ctx)
 	return x, nil

@@ -35,6 +35,12 @@ type response struct {
 	bare    bool // no body: 204, 304, or the answer to HEAD
 	over    bool // the handler has returned, or has taken the connection
 	err     error
+
+	// Whoever reads the body lets the client send it, which may be another
+	// goroutine than the handler's.
+	expected   bool // the client expects 100 Continue
+	continuing sync.Mutex
+	waiting    bool // protected by continuing: it has not been told yet
 }
 
 // begin is called with what the request says about the connection.
@@ -82,19 +88,38 @@ func (w *response) inform(status int) {
 		return
 	}
 	if status == http.StatusContinue {
-		w.exchange.body.expected = false
+		w.told()
 	}
 	out := appendStatusLine(nil, status, 1)
 	out = appendHeader(out, w.conn.header, informational)
 	w.write(append(out, "\r\n"...))
 }
 
-func (w *response) writeContinue() error {
-	if w.sent {
+// goOn tells a client that waits for it to send the body.
+func (w *response) goOn() error {
+	if !w.expected {
 		return nil
 	}
-	w.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
-	return w.err
+	w.continuing.Lock()
+	defer w.continuing.Unlock()
+	if !w.waiting {
+		return nil
+	}
+	w.waiting = false
+	_, err := io.WriteString(w.conn.rwc, "HTTP/1.1 100 Continue\r\n\r\n")
+	return err
+}
+
+// told notes that the client waits no longer for 100 Continue, and reports
+// whether it did.
+func (w *response) told() (waited bool) {
+	if !w.expected {
+		return false
+	}
+	w.continuing.Lock()
+	defer w.continuing.Unlock()
+	waited, w.waiting = w.waiting, false
+	return waited
 }
 
 // bodyAllowed reports whether an answer of the status can have a body (RFC
@@ -163,6 +188,9 @@ func (w *response) ReadFrom(src io.Reader) (n int64, err error) {
 	}
 	if !ok || w.over || w.length < 0 || w.bare || !bodyAllowed(w.status) || w.err != nil {
 		return copyTo(w, src)
+	}
+	if w.length-w.written <= bufferSize {
+		return copyTo(w, src) // leaves with the head
 	}
 	w.send(nil, false)
 	if w.err != nil {
@@ -269,6 +297,9 @@ func (w *response) appendHead(out []byte, p []byte, last bool) []byte {
 	if w.keep && (hasToken(h["Connection"], "close") || c.server.stopping.Load()) {
 		w.keep = false
 	}
+	if w.told() {
+		w.keep = false // nobody knows whether the body will come
+	}
 	body := w.held + len(p)
 	allowed := bodyAllowed(w.status)
 	out = appendStatusLine(out, w.status, r.ProtoMinor)
@@ -298,6 +329,7 @@ func (w *response) appendHead(out []byte, p []byte, last bool) []byte {
 		out = append(out, "Transfer-Encoding: chunked\r\n"...)
 	}
 	switch {
+	case w.status == http.StatusSwitchingProtocols: // this is not HTTP/1 any more
 	case !w.keep && !hasToken(h["Connection"], "close"):
 		out = append(out, "Connection: close\r\n"...)
 	case w.keep && r.ProtoMinor == 0:
@@ -373,7 +405,8 @@ func (x *exchange) finish() (again bool) {
 	if short {
 		return false // the client still waits for the rest
 	}
-	if x.request.Body != http.NoBody && !x.body.discard() {
+	if x.request.Body != http.NoBody && !(w.keep && x.body.discard()) {
+		x.body.end()
 		c.lingering = true
 		return false
 	}
@@ -391,7 +424,7 @@ func (x *exchange) abandon() {
 	x.ctx.unwatch()
 	x.ctx.cancel()
 	if x.request.Body != http.NoBody {
-		_ = x.body.Close()
+		x.body.end()
 	}
 }
 
@@ -404,13 +437,13 @@ func (w *response) free() {
 
 // SetReadDeadline is what http.ResponseController calls.
 func (w *response) SetReadDeadline(t time.Time) error {
-	w.conn.deadlines = true
+	w.conn.deadlines.Store(true)
 	return w.conn.rwc.SetReadDeadline(t)
 }
 
 // SetWriteDeadline is what http.ResponseController calls.
 func (w *response) SetWriteDeadline(t time.Time) error {
-	w.conn.deadlines = true
+	w.conn.deadlines.Store(true)
 	return w.conn.rwc.SetWriteDeadline(t)
 }
 
@@ -424,15 +457,19 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if w.over {
 		return nil, nil, http.ErrHijacked
 	}
-	if w.sent || w.held > 0 {
-		return nil, nil, errors.New("http1: the answer has begun")
+	if w.status != 0 {
+		w.send(nil, false) // what the handler has said so far, such as a 101
+		if w.err != nil {
+			return nil, nil, w.err
+		}
 	}
+	w.free()
 	w.exchange.ctx.unwatch()
 	w.over, c.hijacked = true, true
 	data := c.takeAll()
 	in := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(data), c.rwc), max(len(data), bufferSize))
 	_, _ = in.Peek(len(data)) // so that they count as buffered
-	if c.deadlines {
+	if c.deadlines.Load() {
 		_ = c.rwc.SetDeadline(time.Time{})
 	}
 	c.setState(http.StateHijacked)
