@@ -9,9 +9,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/bolt"
+	_ "github.com/portcullis-gateway/portcullis/modules/store/memory"
 )
 
 // provision makes the app with a store in the file given.
@@ -59,6 +61,36 @@ func TestNode_isOneForAllDoorsAndNoneAfterCleanup(t *testing.T) {
 	}
 	if _, err := app.Node(); err == nil {
 		t.Error("a door that is late opened the node of a configuration that is gone")
+	}
+}
+
+// What is known of names survives a reload that does not change how they are
+// looked up.
+func TestResolver_isSharedByEqualSettings(t *testing.T) {
+	resolver := func(servers ...string) (*gateway.App, *dns.Resolver) {
+		app := &gateway.App{StoreRaw: json.RawMessage(`{"driver":"memory"}`), Settings: gateway.Settings{DNSResolver: servers}}
+		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+		t.Cleanup(cancel)
+		if err := app.Provision(ctx); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { app.Cleanup() })
+		if _, err := app.Node(); err != nil {
+			t.Fatal(err)
+		}
+		return app, app.Resolver()
+	}
+	old, first := resolver("127.0.0.1:1")
+	_, second := resolver("127.0.0.1:1")
+	_, other := resolver("127.0.0.1:2")
+	if first != second || first == other {
+		t.Error("resolvers are not shared by their settings")
+	}
+	if err := old.Cleanup(); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := second.Lookup(t.Context(), "localhost"); err != nil {
+		t.Errorf("the resolver ended with the first that had it: %v, %v", a, err)
 	}
 }
 

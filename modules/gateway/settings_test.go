@@ -2,11 +2,16 @@ package gateway
 
 import (
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/portcullis-gateway/portcullis/modules/dns"
 )
 
 func parse(t *testing.T, s Settings) *Options {
@@ -74,6 +79,24 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+func TestDNS_settingsReplaceKongsDefaults(t *testing.T) {
+	kong := dns.NewConfig()
+	if got := parse(t, Settings{}).DNS; !reflect.DeepEqual(got, kong) {
+		t.Errorf("without settings: got %+v, want %+v", got, kong)
+	}
+	want := kong
+	want.Servers, want.Hosts, want.Order = []string{"10.0.0.2:53", "[::1]:5353"}, "/hosts", []string{"A", "AAAA"}
+	want.ValidTTL, want.StaleTTL, want.NotFoundTTL, want.ErrorTTL, want.CacheSize = time.Minute, 0, time.Hour, time.Second/2, 7
+	got := parse(t, Settings{
+		DNSResolver: []string{"10.0.0.2", "[::1]:5353"}, DNSHostsFile: "/hosts", DNSOrder: []string{"a", "aaaa"},
+		DNSValidTTL: caddy.Duration(time.Minute), DNSStaleTTL: new(caddy.Duration(0)), DNSNotFoundTTL: new(caddy.Duration(time.Hour)),
+		DNSErrorTTL: new(caddy.Duration(time.Second / 2)), DNSCacheSize: 7,
+	}).DNS
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
 func TestSettings_errorsNameTheOption(t *testing.T) {
 	for _, tt := range []struct {
 		in   Settings
@@ -89,6 +112,11 @@ func TestSettings_errorsNameTheOption(t *testing.T) {
 		{Settings{HeadersUpstream: []string{"X-Other"}}, "headers_upstream: expected X-Kong-Request-Id or off"},
 		{Settings{RealIPHeader: "X Real"}, `real_ip_header: "X Real" is not the name of a header`},
 		{Settings{RouterFlavor: "expressions"}, `router_flavor: "expressions" is not supported`},
+		{Settings{DNSResolver: []string{"10.0.0.2", "ns1"}}, `dns_resolver: "ns1" is not the address of a name server`},
+		{Settings{DNSOrder: []string{"PTR"}}, `dns_order: unknown kind of record "PTR"`},
+		{Settings{DNSValidTTL: -1}, "dns_valid_ttl: -1ns: expected a duration that is not negative"},
+		{Settings{DNSErrorTTL: new(caddy.Duration(-1))}, "dns_error_ttl: -1ns"},
+		{Settings{DNSCacheSize: -1}, "dns_cache_size: -1: expected a number of names above 0"},
 		{Settings{ErrorDefaultType: "text/rtf"}, `error_default_type: unknown type "text/rtf"`},
 	} {
 		err := tt.in.Check()
