@@ -13,4 +13,6 @@ func (*socket) await() (*[]byte, int, error) { panic("http1: no socket") }
 
 func (*socket) gone() bool { panic("http1: no socket") }
 
+func (*socket) quiet() bool { return true }
+
 func outOfMemory(error) bool { return false }

@@ -107,3 +107,14 @@ func (s *socket) tryPeek(fd uintptr) bool {
 func outOfMemory(err error) bool {
 	return errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
 }
+
+// quiet reports whether the other end has neither closed nor sent anything.
+func (s *socket) quiet() bool {
+	quiet := false
+	err := s.raw.Control(func(fd uintptr) {
+		var one [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		quiet = err == syscall.EAGAIN
+	})
+	return err == nil && quiet
+}

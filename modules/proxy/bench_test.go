@@ -35,7 +35,9 @@ func (s *sink) Flush()                      {}
 func plainRequest(t testing.TB) (*Engine, *sink, *http.Request) {
 	g := start(t, gateway.Settings{})
 	g.route(schema.Object{"host": "10.0.0.1"}, schema.Object{"paths": []any{"/api"}})
-	g.engine.transport = func(string) http.RoundTripper { return still{} }
+	g.engine.sender = func(string) sender {
+		return func(_ *try, r *http.Request) (*http.Response, error) { return still{}.RoundTrip(r) }
+	}
 	r, _ := http.NewRequest("GET", "http://example.com/api/things", nil)
 	r.RequestURI, r.RemoteAddr, r.Host = "/api/things", "192.0.2.1:1000", "example.com"
 	r.Header = http.Header{"User-Agent": {"curl/8"}, "Accept": {"*/*"}}

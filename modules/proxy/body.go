@@ -30,7 +30,9 @@ func (b *body) replayable() bool { return b.stream == nil }
 func (x *exchange) takeBody() error {
 	r, b := x.r, &x.body
 	b.length = r.ContentLength
-	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+	// HTTP/2 can say that there is nothing, and send it all the same; it is read,
+	// so that such a request is not passed on.
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 && r.ProtoMajor == 1 {
 		b.none = true
 		return nil
 	}
@@ -65,6 +67,7 @@ func (x *exchange) takeBody() error {
 		return nil
 	}
 	b.small = buf.Bytes()
+	b.none = len(b.small) == 0 && len(r.Trailer) == 0 && r.ContentLength >= 0
 	if len(r.Trailer) == 0 { // those go with a chunked body only
 		b.length = int64(buf.Len())
 	}
@@ -87,7 +90,7 @@ func (x *exchange) failBody(err error) {
 	switch {
 	case isTimeout(err): // comes first: net/http takes such a client for gone
 		status = http.StatusRequestTimeout
-	case x.clientGone(), err == errSendTimeout:
+	case x.clientGone(), err == errSendTimeout, err == errClientGone:
 		panic(http.ErrAbortHandler)
 	case errors.As(err, &tooLarge):
 		status = http.StatusRequestEntityTooLarge

@@ -46,9 +46,9 @@ type Engine struct {
 	intercepts bool // a listener has the flag `transparent`
 	closed     sync.Once
 
-	// transport sends requests to services, by their protocol. What it must
-	// know to connect is in the requests; see dial.
-	transport func(protocol string) http.RoundTripper
+	// sender sends requests to services, by their protocol. What it must know
+	// to connect is in the tries.
+	sender func(protocol string) sender
 }
 
 // NewEngine makes an engine. Hosts of services that are no upstreams are looked
@@ -56,14 +56,14 @@ type Engine struct {
 func NewEngine(source Source, resolver balancer.Resolver, options *gateway.Options, timeouts serve.Timeouts, logger *zap.Logger) *Engine {
 	w := holdWire()
 	return &Engine{
-		source:    source,
-		resolver:  resolver,
-		options:   options,
-		realIP:    textproto.CanonicalMIMEHeaderKey(options.RealIPHeader),
-		timeouts:  timeouts.WithDefaults(),
-		logger:    logger,
-		wire:      w,
-		transport: w.transport,
+		source:   source,
+		resolver: resolver,
+		options:  options,
+		realIP:   textproto.CanonicalMIMEHeaderKey(options.RealIPHeader),
+		timeouts: timeouts.WithDefaults(),
+		logger:   logger,
+		wire:     w,
+		sender:   w.sender,
 	}
 }
 

@@ -172,7 +172,7 @@ func target(r *http.Request) (path, query string) {
 // HTTP/3, where nothing hangs on it, net/http's take any authority, and a
 // length that is no number for none (RFC 9113, sections 8.1.1 and 10.3).
 func wellFormed(r *http.Request) bool {
-	if !unbroken(r.RequestURI) {
+	if !unbroken(r.RequestURI) || !unbroken(r.Method) {
 		return false
 	}
 	if r.ProtoMajor < 2 {

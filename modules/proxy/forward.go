@@ -22,8 +22,8 @@ import (
 // other, as it takes and as may be.
 func (x *exchange) forward() {
 	s, route := x.match.Service, x.match.Route
-	transport := x.transport(s.Protocol)
-	if transport == nil {
+	send := x.sender(s.Protocol)
+	if send == nil {
 		x.logger.Error("service has a protocol that HTTP requests cannot be passed to",
 			x.fields(zap.String("protocol", s.Protocol))...)
 		x.fail(http.StatusInternalServerError)
@@ -52,10 +52,10 @@ func (x *exchange) forward() {
 			x.sentAt = time.Now()
 		}
 		hostHeader := x.hostHeader(upstream, to.host, to.port)
-		t, req := x.newTry(x.dialFor(upstream, to.address, hostHeader), scheme(s.Protocol), hostHeader, path)
+		t, req := x.newTry(x.dialFor(upstream, to.address, hostHeader), hostHeader, path)
 		x.last = t
 		x.tries++
-		resp, err := transport.RoundTrip(req)
+		resp, err := send(t, req)
 		if err == nil && resp.StatusCode < 100 { // three digits, and no status
 			resp.Body.Close()
 			resp, err = nil, fmt.Errorf("malformed status %q", resp.Status)
@@ -157,7 +157,7 @@ type failure struct {
 
 // failureOf finds out what the error of a transport means.
 func (x *exchange) failureOf(t *try, err error) failure {
-	cause := context.Cause(t.Context)
+	cause := t.why()
 	switch {
 	// The first cause counts: to interrupt the client's body makes net/http
 	// believe that the client is gone.
@@ -166,6 +166,8 @@ func (x *exchange) failureOf(t *try, err error) failure {
 	case cause == errReadTimeout, cause == errWriteTimeout:
 		return failure{err: cause, status: http.StatusGatewayTimeout}
 	case cause == errSendTimeout:
+		return failure{err: cause, client: true, final: true}
+	case cause == errClientGone:
 		return failure{err: cause, client: true, final: true}
 	case x.clientGone():
 		return failure{err: err, client: true, final: true}

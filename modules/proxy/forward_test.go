@@ -278,7 +278,7 @@ func TestForward_connectTimeout(t *testing.T) {
 		}
 		held = append(held, c)
 	}
-	try := &try{dial: d, Context: t.Context()}
+	try := &try{dial: d, parent: t.Context()}
 	_, err = dialPlain(try, "tcp", "")
 	if err == nil {
 		t.Skip("this system accepts more connections than the test can open")

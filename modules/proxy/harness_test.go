@@ -34,7 +34,9 @@ import (
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// Ends when it next looks at its lock, seconds after that was released.
-		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"))
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
+		// Ends when it has had nothing to do for a while.
+		goleak.IgnoreAnyFunction("github.com/portcullis-gateway/portcullis/modules/proxy.(*round).walk"))
 }
 
 // A gatewayTest is an engine behind a real server, with a world that tests

@@ -532,11 +532,11 @@ func TestUpgrade_webSocketBothWaysWithHalfClose(t *testing.T) {
 
 func TestUpgrade_silenceEndsIt(t *testing.T) {
 	g := start(t, gateway.Settings{})
-	g.route(to(upstream(t, echo), schema.Object{"read_timeout": int64(150)}), schema.Object{})
+	g.route(to(upstream(t, echo), schema.Object{"read_timeout": int64(1000)}), schema.Object{})
 	c, br := g.raw()
 	wantStatus(t, webSocket(t, c, br, ""), 101)
 	_, _ = br.ReadString('\n')
-	tick := time.NewTicker(75 * time.Millisecond)
+	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
 	for range 4 { // longer than the timeout, but not silent
 		<-tick.C

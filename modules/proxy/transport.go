@@ -8,16 +8,21 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/portcullis-gateway/portcullis/modules/dial"
+	"github.com/portcullis-gateway/portcullis/modules/http1"
 )
 
-// Kong's defaults for idle connections to upstreams
-// (upstream_keepalive_pool_size, upstream_keepalive_idle_timeout).
+// Kong's defaults for idle connections to upstreams (upstream_keepalive_pool_size,
+// upstream_keepalive_idle_timeout, upstream_keepalive_max_requests).
 const (
+	maxRequests = 10000
 	idlePerKey  = 512
 	idleTotal   = 16384 // ours: Host headers can make many keys, see identity
 	idleTimeout = 60 * time.Second
@@ -31,12 +36,13 @@ const maxResponseHeader = 256 << 10
 // It outlives every configuration.
 //
 // There is one transport for each protocol, not one for each TLS identity: the
-// pool's key is the authority of a request's URL, and the engine writes the
-// identity there. What is dialled, and how, the destination in the request's context
+// pool's key tells the identity, for net/http's transports as the authority of a
+// request's URL. What is dialled, and how, the destination in the request's context
 // says. So nothing has to be found, shared or dropped for a new identity, and
 // idle connections of an old one end after a minute.
 type wire struct {
-	http1, http2, clearHTTP2 *http.Transport
+	http1             *http1.Transport
+	http2, clearHTTP2 *http.Transport
 }
 
 var wires = caddy.NewUsagePool()
@@ -65,7 +71,10 @@ func newWire() *wire {
 		}
 	}
 	return &wire{
-		http1:      transport(func(p *http.Protocols) { p.SetHTTP1(true) }),
+		http1: &http1.Transport{
+			MaxIdle: idleTotal, MaxIdlePerKey: idlePerKey, IdleTimeout: idleTimeout,
+			MaxRequests: maxRequests, MaxHeaderBytes: maxResponseHeader,
+		},
 		http2:      transport(func(p *http.Protocols) { p.SetHTTP2(true) }),
 		clearHTTP2: transport(func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }),
 	}
@@ -74,32 +83,47 @@ func newWire() *wire {
 // Destruct ends idle connections. Caddy's pool calls it when
 // the last engine is closed.
 func (w *wire) Destruct() error {
-	for _, t := range []*http.Transport{w.http1, w.http2, w.clearHTTP2} {
-		t.CloseIdleConnections()
-	}
+	w.http1.CloseIdle()
+	w.http2.CloseIdleConnections()
+	w.clearHTTP2.CloseIdleConnections()
 	return nil
 }
 
-// transport sends the requests to services of a protocol; nil if the protocol
-// is not one of HTTP's.
-func (w *wire) transport(protocol string) http.RoundTripper {
+// A sender sends the request of a try and answers the head of its response.
+type sender func(*try, *http.Request) (*http.Response, error)
+
+// sender sends requests to services of a protocol; nil if the protocol is not
+// one of HTTP's.
+func (w *wire) sender(protocol string) sender {
 	switch protocol {
 	case "http", "https":
-		return w.http1
+		return w.sendHTTP1
 	case "grpc":
-		return w.clearHTTP2
+		return w.sendClearHTTP2
 	case "grpcs":
-		return w.http2
+		return w.sendHTTP2
 	}
 	return nil
 }
 
-// scheme is that of the URLs for services of a protocol.
-func scheme(protocol string) string {
-	if secure(protocol) {
-		return "https"
-	}
-	return "http"
+func (w *wire) sendHTTP1(t *try, req *http.Request) (*http.Response, error) {
+	return w.http1.RoundTrip(req, t.dial.key(), t)
+}
+
+func (w *wire) sendHTTP2(t *try, req *http.Request) (*http.Response, error) {
+	return viaURL(w.http2, "https", t, req)
+}
+
+func (w *wire) sendClearHTTP2(t *try, req *http.Request) (*http.Response, error) {
+	return viaURL(w.clearHTTP2, "http", t, req)
+}
+
+// viaURL uses a transport of net/http, which wants a URL.
+func viaURL(transport *http.Transport, scheme string, t *try, req *http.Request) (*http.Response, error) {
+	path, query, asked := strings.Cut(req.RequestURI, "?")
+	req.URL = &url.URL{Scheme: scheme, Host: t.dial.authority(), Opaque: path, RawQuery: query, ForceQuery: asked}
+	req.RequestURI = ""
+	return transport.RoundTrip(t.trace(req))
 }
 
 // secure reports whether a service is spoken to over TLS.
@@ -127,6 +151,18 @@ func (d *destination) authority() string {
 		fmt.Fprintf(h, "%q %t %d %q", t.ServerName, t.Verify, t.Depth, t.Key)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16]) + ":1"
+}
+
+// key is the same for transports that have one of their own.
+func (d *destination) key() http1.Key {
+	k := http1.Key{Address: d.address}
+	if t := d.tls; t != nil {
+		k.Identity = strconv.Itoa(t.Depth) + strconv.FormatBool(t.Verify) + t.ServerName + " " + t.Key
+	}
+	if !d.guarded {
+		k.Identity += " unguarded"
+	}
+	return k
 }
 
 // dialKey is the key of the *destination in a request's context.

@@ -3,24 +3,24 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/http1"
 )
 
 // A try is one attempt to get an answer from one address. It is the context of
-// the request that it sends, which saves a few allocations. Transports may
-// touch it after they have answered, so it is never used again.
+// the request that it sends, and the transport's other side. Transports may touch
+// it after they have answered, so it is never used again.
 type try struct {
-	context.Context // of the client's request; ends when the watch or the try does
-
-	cancel   context.CancelCauseFunc
 	dial     destination
 	watch    watch
 	start    time.Time
@@ -32,47 +32,90 @@ type try struct {
 	begun    atomic.Bool           // the upstream began to answer, whatever it is
 	bodyErr  atomic.Pointer[error] // what reading the client's body failed with
 
+	next, prev *try // protected by rounds.mu
+	rounds     int  // protected by rounds.mu; how many it has seen
+
 	informing sync.Mutex // held, before mu, while an informational response is sent
 
 	mu       sync.Mutex
+	parent   context.Context     // of the client's request
+	conn     http1.Interrupter   // protected by mu; nil: none can be interrupted
+	done     chan struct{}       // protected by mu; nil: nobody has asked
+	cause    error               // protected by mu; why it has ended
+	unfollow func() bool         // protected by mu; nil: the client is not followed
 	answered bool                // protected by mu; the transport has returned
 	over     bool                // protected by mu; the client is not to be touched any more
 	client   http.ResponseWriter // protected by mu, until over
 }
+
+// errClientGone is why a try ends when nobody waits for its answer any more.
+var errClientGone = errors.New("the client is gone")
+
+// Deadline implements context.Context: there is none.
+func (t *try) Deadline() (deadline time.Time, ok bool) { return }
 
 // Value answers the dial to the transports.
 func (t *try) Value(key any) any {
 	if key == (dialKey{}) {
 		return &t.dial
 	}
-	return t.Context.Value(key)
+	return t.parent.Value(key)
+}
+
+// Done implements context.Context. Who asks wants to know of the client, too.
+func (t *try) Done() <-chan struct{} {
+	t.follow()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done == nil {
+		t.done = make(chan struct{})
+		if t.cause != nil {
+			close(t.done)
+		}
+	}
+	return t.done
+}
+
+// Err implements context.Context.
+func (t *try) Err() error {
+	if t.why() != nil {
+		return context.Canceled
+	}
+	return nil
+}
+
+// why is the reason for which the try has ended; nil if it has not.
+func (t *try) why() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.cause
+}
+
+// follow ends the try when the client goes.
+func (t *try) follow() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.unfollow == nil && t.cause == nil {
+		t.unfollow = context.AfterFunc(t.parent, func() { t.abort(errClientGone) })
+	}
 }
 
 // newTry prepares a try to reach d, and the request to send.
-func (x *exchange) newTry(d destination, scheme, host, path string) (*try, *http.Request) {
-	t := &try{dial: d, start: time.Now(), target: d.address, client: x.w, streams: x.body.stream != nil, informs: x.r.ProtoAtLeast(1, 1)}
-	ctx, cancel := context.WithCancelCause(x.r.Context())
-	t.cancel = cancel
-	t.Context = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:              t.gotConn,
-		WroteRequest:         t.wroteRequest,
-		GotFirstResponseByte: func() { t.begun.Store(true) },
-		Got1xxResponse:       t.got1xx,
-	})
+func (x *exchange) newTry(d destination, host, path string) (*try, *http.Request) {
 	s := x.match.Service
-	t.watch.arm(t.abort, [steps]time.Duration{
-		reading: milli(s.ReadTimeout), writing: milli(s.WriteTimeout),
-		awaiting: time.Duration(x.timeouts.Body), sending: time.Duration(x.timeouts.Send),
-	})
+	t := &try{
+		parent: x.r.Context(), dial: d, start: time.Now(), target: d.address, client: x.w,
+		streams: x.body.stream != nil, informs: x.r.ProtoAtLeast(1, 1),
+		watch: watch{limits: [steps]time.Duration{
+			reading: milli(s.ReadTimeout), writing: milli(s.WriteTimeout),
+			awaiting: time.Duration(x.timeouts.Body), sending: time.Duration(x.timeouts.Send),
+		}},
+	}
+	rounds.add(t)
 
 	req := x.r.WithContext(t) // a copy, of which most is replaced
-	req.URL = &url.URL{Scheme: scheme, Host: d.authority(), Opaque: path}
-	if x.query != "" {
-		req.URL.RawQuery = x.query[1:]
-		req.URL.ForceQuery = true // a bare "?" stays
-	}
 	req.Proto, req.ProtoMajor, req.ProtoMinor = "HTTP/1.1", 1, 1
-	req.Host, req.RequestURI, req.TLS, req.RemoteAddr = host, "", nil, ""
+	req.Host, req.RequestURI, req.TLS, req.RemoteAddr = host, path+x.query, nil, ""
 	req.Close, req.TransferEncoding = false, nil
 	req.Header = x.upstreamHeader()
 	req.GetBody = nil
@@ -89,15 +132,41 @@ func (x *exchange) newTry(d destination, scheme, host, path string) (*try, *http
 	return t, req
 }
 
-// The next three are called by transports, on goroutines of theirs, possibly
-// after the try is over.
+// The next ones are called by transports: those of net/http call them on
+// goroutines of theirs, possibly after the try is over.
 
-func (t *try) gotConn(httptrace.GotConnInfo) {
-	t.sent.Store(true)
-	t.watch.begin(writing)
+// Dial connects.
+func (t *try) Dial() (net.Conn, error) {
+	if t.dial.tls != nil {
+		return dialTLS(t, "", "")
+	}
+	return dialPlain(t, "", "")
 }
 
-func (t *try) wroteRequest(httptrace.WroteRequestInfo) {
+// Attach says which connection the request goes to.
+func (t *try) Attach(c http1.Interrupter) {
+	t.sent.Store(true)
+	t.watch.begin(writing)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.conn = c
+	if t.cause != nil {
+		c.Interrupt()
+	}
+}
+
+// Detach says that the connection serves others.
+func (t *try) Detach() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.conn = nil
+}
+
+// Begun says that the upstream answers.
+func (t *try) Begun() { t.begun.Store(true) }
+
+// Wrote says that the upstream is to answer now.
+func (t *try) Wrote() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.watch.finish(writing)
@@ -106,22 +175,38 @@ func (t *try) wroteRequest(httptrace.WroteRequestInfo) {
 	}
 }
 
-// got1xx passes an informational response on; the server says 100 Continue
+// trace makes a transport of net/http call the same.
+func (t *try) trace(req *http.Request) *http.Request {
+	return req.WithContext(httptrace.WithClientTrace(t, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) {
+			t.sent.Store(true)
+			t.watch.begin(writing)
+		},
+		WroteRequest:         func(httptrace.WroteRequestInfo) { t.Wrote() },
+		GotFirstResponseByte: t.Begun,
+		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+			t.Inform(code, http.Header(header))
+			return nil
+		},
+	}))
+}
+
+// Inform passes an informational response on; the server says 100 Continue
 // for itself, and HTTP/1.0 has none (RFC 9110, section 15.2).
-func (t *try) got1xx(code int, header textproto.MIMEHeader) error {
+func (t *try) Inform(code int, header http.Header) {
 	t.informing.Lock() // makes settle wait, but not abort
 	defer t.informing.Unlock()
 	t.mu.Lock()
 	answered, client := t.answered, t.client
 	t.mu.Unlock()
 	if answered {
-		return nil
+		return
 	}
 	if !t.informs || code == http.StatusContinue || code == http.StatusSwitchingProtocols {
 		t.watch.begin(reading)
-		return nil
+		return
 	}
-	endHop(http.Header(header))
+	endHop(header)
 	delete(header, "Upgrade")
 	h := client.Header()
 	own := maps.Clone(h)
@@ -133,7 +218,6 @@ func (t *try) got1xx(code int, header textproto.MIMEHeader) error {
 	t.watch.begin(reading)
 	clear(h)
 	maps.Copy(h, own)
-	return nil
 }
 
 // settle says that the transport has returned: with a response, whose body is
@@ -147,35 +231,56 @@ func (t *try) settle() {
 	t.watch.finish(reading)
 }
 
-// abort ends the try because a step of it took too long. It wakes whoever waits
-// for the client as well, since a context does not: http.Transport, for one,
-// does not return before it is done with the body.
+// abort ends the try because a step of it took too long, or the client is gone.
+// It wakes whoever waits for the client as well, since a context does not:
+// http.Transport, for one, does not return before it is done with the body.
 func (t *try) abort(cause error) {
-	t.cancel(cause)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.over {
+	if t.over || !t.finish(cause) {
 		return
 	}
 	control := http.NewResponseController(t.client)
-	if cause == errSendTimeout {
+	switch {
+	case cause == errSendTimeout:
 		_ = control.SetWriteDeadline(time.Now())
-	} else if t.streams {
+	case t.streams && cause != errClientGone:
 		_ = control.SetReadDeadline(time.Now())
 	}
 }
 
+// finish ends the try for a reason, if it has not ended. The caller holds mu.
+func (t *try) finish(cause error) bool {
+	if t.cause != nil {
+		return false
+	}
+	t.cause = cause
+	if t.done != nil {
+		close(t.done)
+	}
+	if t.conn != nil {
+		t.conn.Interrupt()
+	}
+	if t.unfollow != nil {
+		t.unfollow()
+	}
+	return true
+}
+
 // end releases what the try holds. Its response must have been read.
 func (t *try) end() {
+	rounds.remove(t)
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.over, t.client = true, nil
-	t.mu.Unlock()
-	t.watch.disarm()
-	t.cancel(context.Canceled)
+	t.finish(context.Canceled)
 }
 
 // milli is a duration of so many milliseconds.
 func milli(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // Interface guards
-var _ context.Context = (*try)(nil)
+var (
+	_ context.Context = (*try)(nil)
+	_ http1.Call      = (*try)(nil)
+)

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,24 +15,16 @@ var (
 	errSendTimeout   = errors.New("timeout while waiting for the client to receive")
 )
 
-// A watch limits how long each single step may take: between two reads from
-// the upstream or two writes to it, two reads of the client's body or two writes
-// to the client, as nginx's proxy_read_timeout, proxy_send_timeout,
+// A watch limits how long each single step of a try may take: between two reads
+// from the upstream or two writes to it, two reads of the client's body or two
+// writes to the client, as nginx's proxy_read_timeout, proxy_send_timeout,
 // client_body_timeout and send_timeout do. The total time has no limit.
 //
-// A step only notes when it must be over; one timer looks every now and then.
-// It looks as often as the shortest limit is long, so no step is found late by
-// more than that. Safe for concurrent use.
+// A step only notes when it must be over. The round, which goes past all tries of
+// the process, finds it late by two rounds at most.
 type watch struct {
 	limits [steps]time.Duration
-	ends   [steps]atomic.Int64 // since start, in nanoseconds; 0: the step is not under way
-	late   func(error)
-	start  time.Time
-	every  time.Duration
-
-	mu      sync.Mutex
-	timer   *time.Timer // protected by mu
-	stopped bool        // protected by mu
+	ends   [steps]atomic.Int64 // on the round's clock; 0: the step is not under way
 }
 
 type step int
@@ -48,48 +39,120 @@ const (
 
 var stepErrors = [steps]error{errReadTimeout, errWriteTimeout, errClientTimeout, errSendTimeout}
 
-// arm starts the watch. When a step takes too long it calls late with the
-// step's error, and ends.
-func (w *watch) arm(late func(error), limits [steps]time.Duration) {
-	w.limits = limits
-	w.every = slices.Min(limits[:])
-	w.late = late
-	w.start = time.Now()
-	w.mu.Lock() // the first look may come before AfterFunc returns
-	defer w.mu.Unlock()
-	w.timer = time.AfterFunc(w.every, w.look)
-}
-
 // begin says that a step is under way from now on; said again, that it has
 // made progress.
-func (w *watch) begin(s step) { w.ends[s].Store(int64(time.Since(w.start) + w.limits[s])) }
+func (w *watch) begin(s step) {
+	w.ends[s].Store(rounds.now.Load() + int64(w.limits[s]+roundTime))
+}
 
 // finish says that a step is over.
 func (w *watch) finish(s step) { w.ends[s].Store(0) }
 
-// disarm ends the watch. A look that is under way is the last one.
-func (w *watch) disarm() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.stopped = true
-	w.timer.Stop()
-}
-
-func (w *watch) look() {
-	now, next := time.Since(w.start), w.every
+// late is the step that is overdue, if one is.
+func (w *watch) late(now int64) error {
 	for s := range w.ends {
-		switch left := time.Duration(w.ends[s].Load()) - now; {
-		case left == -now: // not under way
-		case left <= 0:
-			w.late(stepErrors[s])
-			return
-		default:
-			next = min(next, left)
+		if end := w.ends[s].Load(); end != 0 && end < now {
+			return stepErrors[s]
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.stopped {
-		w.timer.Reset(next)
+	return nil
+}
+
+// roundTime is how often the round goes past the tries. It is short for a timeout
+// and long for a request.
+const roundTime = 25 * time.Millisecond
+
+// rounds looks after the tries that are under way.
+//
+// Most tries are over before it comes by, and those cost two lines in a list. Only
+// what is still there the second time is worth a timer's attention, and the
+// client's: whether it still waits is found out from then on.
+var rounds round
+
+type round struct {
+	now atomic.Int64 // nanoseconds since begun, as of the last round
+
+	mu      sync.Mutex
+	begun   time.Time // protected by mu
+	first   *try      // protected by mu, as are the links of all tries
+	walking bool      // protected by mu
+}
+
+// add takes a try into the round.
+func (r *round) add(t *try) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t.next = r.first; t.next != nil {
+		t.next.prev = t
+	}
+	r.first = t
+	if r.walking {
+		return
+	}
+	if r.begun.IsZero() {
+		r.begun = time.Now()
+	}
+	r.walking = true
+	r.now.Store(int64(time.Since(r.begun)))
+	go r.walk()
+}
+
+// remove takes it out. The round may still be at it.
+func (r *round) remove(t *try) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case t.prev != nil:
+		t.prev.next = t.next
+	case r.first == t:
+		r.first = t.next
+	default:
+		return // it is out already
+	}
+	if t.next != nil {
+		t.next.prev = t.prev
+	}
+	t.next, t.prev = nil, nil
+}
+
+// restTime is for how long the round waits for new tries when there are none. To
+// start again for each would cost more than to walk on.
+const restTime = time.Second
+
+// walk goes on while there are tries.
+func (r *round) walk() {
+	ticker := time.NewTicker(roundTime)
+	defer ticker.Stop()
+	idle := 0
+	for range ticker.C {
+		var late, slow []*try
+		r.mu.Lock()
+		now := int64(time.Since(r.begun))
+		r.now.Store(now)
+		for t := r.first; t != nil; t = t.next {
+			if t.watch.late(now) != nil {
+				late = append(late, t)
+			} else if t.rounds++; t.rounds == 2 {
+				slow = append(slow, t)
+			}
+		}
+		if r.first != nil {
+			idle = 0
+		} else if idle++; idle > int(restTime/roundTime) {
+			r.walking = false
+		}
+		walking := r.walking
+		r.mu.Unlock()
+		for _, t := range late {
+			if err := t.watch.late(now); err != nil {
+				t.abort(err)
+			}
+		}
+		for _, t := range slow {
+			t.follow()
+		}
+		if !walking {
+			return
+		}
 	}
 }

@@ -5,25 +5,42 @@ import (
 	"time"
 )
 
-func TestWatch_firstLookMayComeBeforeArmReturns(t *testing.T) {
-	for range 100 {
-		var w watch
-		w.ends[reading].Store(int64(100 * time.Microsecond)) // some looks later
-		ended := make(chan error)
-		w.arm(func(err error) { ended <- err }, [steps]time.Duration{1, 1, 1, 1})
-		if err := <-ended; err != errReadTimeout {
-			t.Errorf("got %v", err)
+// A round may be past a try that ends meanwhile, and a try may be taken out twice.
+func TestRound_forgetsTries(t *testing.T) {
+	var tries [5]*try
+	for i := range tries {
+		tries[i] = &try{}
+		rounds.add(tries[i])
+	}
+	for _, i := range []int{2, 0, 4, 4, 1, 3} {
+		rounds.remove(tries[i])
+	}
+	rounds.mu.Lock()
+	defer rounds.mu.Unlock()
+	for _, x := range tries {
+		for at := rounds.first; at != nil; at = at.next {
+			if at == x {
+				t.Error("a try is still in the round")
+			}
 		}
-		w.disarm()
 	}
 }
 
-func TestWatch_lookThatIsUnderWayDoesNotOutliveDisarm(t *testing.T) {
-	var w watch
-	w.arm(func(error) {}, [steps]time.Duration{time.Hour, time.Hour, time.Hour, time.Hour})
-	w.disarm()
-	w.look() // began before, and ends after
-	if w.timer.Stop() {
-		t.Error("the watch goes on for ever")
+func TestWatch_findsTheStepThatIsLate(t *testing.T) {
+	w := watch{limits: [steps]time.Duration{time.Second, 2 * time.Second, time.Minute, time.Minute}}
+	w.begin(reading)
+	w.begin(writing)
+	now := rounds.now.Load()
+	for _, tt := range []struct {
+		after time.Duration
+		want  error
+	}{{0, nil}, {time.Second, nil}, {1500 * time.Millisecond, errReadTimeout}} {
+		if got := w.late(now + int64(tt.after)); got != tt.want {
+			t.Errorf("after %v: got %v, want %v", tt.after, got, tt.want)
+		}
+	}
+	w.finish(reading)
+	if got := w.late(now + int64(3*time.Second)); got != errWriteTimeout {
+		t.Errorf("got %v", got)
 	}
 }
