@@ -25,7 +25,6 @@ type API struct {
 	world     World
 	endpoints endpoints
 	logger    *zap.Logger
-	resolver  resolver
 
 	// configuration is what `/` shows of the node's settings.
 	configuration map[string]any

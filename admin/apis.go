@@ -1,8 +1,6 @@
 package admin
 
 import (
-	"net"
-
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
@@ -21,7 +19,6 @@ func newAPI(w World, o options) *API {
 	a := &API{
 		world:         w,
 		logger:        o.logger,
-		resolver:      net.DefaultResolver,
 		configuration: o.configuration,
 		server:        o.headers&gateway.HeaderServer != 0,
 		latency:       o.headers&gateway.HeaderAdminLatency != 0,

@@ -3,13 +3,19 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
-	"sync"
+	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
+	"github.com/portcullis-gateway/portcullis/modules/balancer/health"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
@@ -17,11 +23,6 @@ import (
 // resolveTimeout bounds how long a health report waits for the addresses of
 // its targets.
 const resolveTimeout = 3 * time.Second
-
-// A resolver finds the addresses of a hostname. *net.Resolver is one.
-type resolver interface {
-	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-}
 
 // weights is a sum of the weights of addresses.
 type weights struct {
@@ -59,23 +60,31 @@ func (k targets) health(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), resolveTimeout)
+	defer cancel()
+	report := c.world.Health(ctx, upstream.ID)
+	states := make(map[uuid.UUID]*balancer.TargetState, len(report.Targets))
+	for i := range report.Targets {
+		s := &report.Targets[i]
+		states[s.Target.ID] = s
+	}
 	list := k.byAge(im, upstream)
 	body := map[string]any{"next": nil, "node_id": c.world.ID().String()}
 	if v, _ := c.query.get("balancer_health"); v == "1" {
-		body["data"] = balancerHealth(im, upstream, c.hosts(list))
+		hosts := []hostHealth{}
+		for _, t := range list {
+			hosts = append(hosts, newHostHealth(t.obj, states[t.row.ID], report.Checked))
+		}
+		body["data"] = balancerHealth(upstream, hosts, &report)
 		return reply(http.StatusOK, body)
 	}
 	p, list, err := c.slice("health", list)
 	if err != nil {
 		return nil, err
 	}
-	for i, host := range c.hosts(list) {
-		obj := list[i].obj
-		health := checksOff
-		if len(host.Addresses) == 0 {
-			health = "DNS_ERROR"
-		}
-		p.Data = append(p.Data, addHealth(k.table.Marshal(obj), health, host))
+	for _, t := range list {
+		host := newHostHealth(t.obj, states[t.row.ID], report.Checked)
+		p.Data = append(p.Data, addHealth(k.table.Marshal(t.obj), host))
 	}
 	body["data"], body["next"] = p.Data, p.Next
 	if p.Offset != "" {
@@ -85,43 +94,17 @@ func (k targets) health(c *call) (*answer, error) {
 }
 
 // addHealth puts the two fields at the end of a target's JSON object.
-func addHealth(target []byte, health string, host hostHealth) json.RawMessage {
+func addHealth(target []byte, host hostHealth) json.RawMessage {
 	more, _ := json.Marshal(struct {
 		Health string     `json:"health"`
 		Data   hostHealth `json:"data"`
-	}{health, host})
+	}{host.health(), host})
 	return append(append(target[:len(target)-1], ','), more[1:]...)
 }
 
-// hosts finds out about the hosts of targets, with all lookups at once.
-func (c *call) hosts(list []shownTarget) []hostHealth {
-	ctx, cancel := context.WithTimeout(c.r.Context(), resolveTimeout)
-	defer cancel()
-	hosts := make([]hostHealth, len(list))
-	slots := make(chan struct{}, 16)
-	var lookups sync.WaitGroup
-	for i, t := range list {
-		hosts[i] = newHostHealth(t.obj)
-		if addr, err := netip.ParseAddr(hosts[i].Host); err == nil {
-			hosts[i].at([]netip.Addr{addr}, "")
-			continue
-		}
-		lookups.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			addrs, err := c.resolver.LookupNetIP(ctx, "ip", hosts[i].Host)
-			if err != nil {
-				hosts[i].at(nil, err.Error())
-				return
-			}
-			hosts[i].at(addrs, "")
-		})
-	}
-	lookups.Wait()
-	return hosts
-}
-
-func newHostHealth(target schema.Object) hostHealth {
+// newHostHealth is what is known of a target: its state, if there is one, and
+// whether checks tell how its addresses are.
+func newHostHealth(target schema.Object, s *balancer.TargetState, checked bool) hostHealth {
 	name, _ := target["target"].(string)
 	weight, _ := target["weight"].(int64)
 	host, port, err := net.SplitHostPort(name)
@@ -129,41 +112,110 @@ func newHostHealth(target schema.Object) hostHealth {
 		host = name
 	}
 	n, _ := strconv.Atoi(port)
-	return hostHealth{Host: host, Port: n, NodeWeight: weight, Addresses: []healthAddress{}}
+	h := hostHealth{Host: host, Port: n, NodeWeight: weight, Addresses: []healthAddress{}}
+	if s == nil {
+		return h
+	}
+	h.DNS = s.Kind
+	if s.Err != nil && s.Kind == "" {
+		h.DNS = s.Err.Error()
+	}
+	for _, a := range s.Addresses {
+		addr := healthAddress{a.Addr.Addr().String(), int(a.Addr.Port()), int64(a.Weight), checksOff}
+		h.Weight.Total += addr.Weight
+		if a.Peer.Available() {
+			h.Weight.Available += addr.Weight
+		} else {
+			h.Weight.Unavailable += addr.Weight
+		}
+		if checked {
+			addr.Health = healthWord(a.Peer.Available())
+		}
+		h.Addresses = append(h.Addresses, addr)
+	}
+	return h
 }
 
-// at sets the addresses of a host, or why there are none.
-func (h *hostHealth) at(addrs []netip.Addr, failed string) {
-	h.DNS = failed
-	for _, addr := range addrs {
-		addr = addr.Unmap()
-		if h.DNS == "" {
-			h.DNS = map[bool]string{true: "A", false: "AAAA"}[addr.Is4()]
-		}
-		h.Addresses = append(h.Addresses, healthAddress{addr.String(), h.Port, h.NodeWeight, checksOff})
-		h.Weight.Total += h.NodeWeight
-		h.Weight.Available += h.NodeWeight
+// health is that of a target as a whole: one healthy address is enough.
+func (h *hostHealth) health() string {
+	switch {
+	case h.NodeWeight == 0: // gets no traffic, and no probes
+		return checksOff
+	case len(h.Addresses) == 0:
+		return "DNS_ERROR"
+	case h.Addresses[0].Health == checksOff:
+		return checksOff
 	}
+	return healthWord(h.Weight.Available > 0)
+}
+
+func healthWord(ok bool) string {
+	if ok {
+		return "HEALTHY"
+	}
+	return "UNHEALTHY"
 }
 
 // balancerHealth is the health of an upstream as a whole: it is healthy while
 // more than its threshold of the weight is available.
-func balancerHealth(im *store.Image, upstream *store.Row, hosts []hostHealth) any {
+func balancerHealth(upstream *store.Row, hosts []hostHealth, r *health.Report) any {
 	var sum weights
 	for _, h := range hosts {
 		sum.Total += h.Weight.Total
 		sum.Available += h.Weight.Available
+		sum.Unavailable += h.Weight.Unavailable
 	}
-	checks, _ := im.Object("upstreams", upstream)["healthchecks"].(schema.Object)
-	threshold, _ := checks["threshold"].(float64)
-	healthy := sum.Total > 0 && float64(sum.Available)/float64(sum.Total)*100 > threshold
+	word := checksOff
+	if r.Checked {
+		word = healthWord(r.Healthy)
+	}
 	return map[string]any{
 		"id":              upstream.ID.String(),
-		"health":          checksOff,
-		"balancer_health": map[bool]string{true: "HEALTHY", false: "UNHEALTHY"}[healthy],
-		"details":         map[string]any{"healthy": healthy, "weight": sum, "hosts": hosts},
+		"health":          word,
+		"balancer_health": healthWord(r.Healthy),
+		"details":         map[string]any{"healthy": r.Healthy, "weight": sum, "hosts": hosts},
 	}
 }
 
-// Interface guard
-var _ resolver = (*net.Resolver)(nil)
+// setHealth answers the endpoint that makes a target, or one address of it,
+// healthy or unhealthy.
+func (k targets) setHealth(healthy bool) handler {
+	return func(c *call) (*answer, error) {
+		im := c.world.View().Image
+		upstream, target, err := k.find(c, im)
+		if err != nil {
+			return nil, err
+		}
+		var address netip.AddrPort
+		if len(c.params) > 2 {
+			if address, err = parseAddress(c.params[2]); err != nil {
+				return nil, badRequest(err.Error())
+			}
+		}
+		switch err := c.world.SetHealth(upstream.ID, target.ID, address, healthy); {
+		case errors.Is(err, health.ErrNoChecks):
+			name, _ := im.Object("upstreams", upstream)["name"].(string)
+			return nil, badRequest("no healthchecker found for " + name)
+		case errors.Is(err, health.ErrNoAddress):
+			return nil, errNotFound
+		case err != nil:
+			return nil, err
+		}
+		return reply(http.StatusNoContent, nil)
+	}
+}
+
+// defaultPort is that of addresses and targets without one, in Kong.
+const defaultPort = 8000
+
+// parseAddress reads an IP address with or without a port.
+func parseAddress(s string) (netip.AddrPort, error) {
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
+	}
+	ip, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("invalid address %q: expected ip:port", s)
+	}
+	return netip.AddrPortFrom(ip.Unmap(), defaultPort), nil
+}

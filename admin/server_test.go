@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,6 +11,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -21,6 +23,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/node"
@@ -48,6 +51,17 @@ var echo = entity.PluginKind{
 	}},
 }
 
+// namesOnly resolves names without asking anyone: each has two addresses.
+type namesOnly map[string]string
+
+func (n namesOnly) Lookup(_ context.Context, name string) (*dns.Answer, error) {
+	addr, err := netip.ParseAddr(n[name])
+	if err != nil {
+		return nil, &dns.Error{Name: name, NotFound: true, Reason: "no such host"}
+	}
+	return dns.NewAnswer("A", []dns.Record{{IP: addr}, {IP: addr.Next()}}, time.Now().Add(time.Hour)), nil
+}
+
 func openNode(t testing.TB, module store.Module) World {
 	t.Helper()
 	if err := module.(caddy.Provisioner).Provision(caddy.Context{}); err != nil {
@@ -57,6 +71,8 @@ func openNode(t testing.TB, module store.Module) World {
 		Store:   module,
 		Catalog: entity.NewCatalog(map[string]entity.PluginKind{"echo": echo}),
 		Logger:  zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)),
+
+		Resolver: namesOnly{"a.test": "10.0.0.1"},
 	})
 	if err != nil {
 		t.Fatal(err)

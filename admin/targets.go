@@ -24,9 +24,9 @@ func (k targets) add(t *endpoints) {
 	base := "/upstreams/:upstreams/targets"
 	t.add(endpoint{pattern: base, verbs: verbs{"POST": k.children().create}})
 	t.add(endpoint{pattern: base + "/:targets", verbs: verbs{"PUT": k.update, "PATCH": k.update, "DELETE": k.delete}})
-	for _, health := range []string{"/healthy", "/unhealthy"} {
-		t.add(endpoint{pattern: base + "/:targets" + health, verbs: verbs{"PUT": k.setHealth}})
-		t.add(endpoint{pattern: base + "/:targets/:address" + health, verbs: verbs{"PUT": k.setHealth}})
+	for health, is := range map[string]bool{"/healthy": true, "/unhealthy": false} {
+		t.add(endpoint{pattern: base + "/:targets" + health, verbs: verbs{"PUT": k.setHealth(is)}})
+		t.add(endpoint{pattern: base + "/:targets/:address" + health, verbs: verbs{"PUT": k.setHealth(is)}})
 	}
 }
 
@@ -102,17 +102,6 @@ func (k targets) delete(c *call) (*answer, error) {
 		return nil, err
 	}
 	return reply(http.StatusNoContent, nil)
-}
-
-// setHealth marks a target healthy or not, for which there must be checks.
-func (k targets) setHealth(c *call) (*answer, error) {
-	im := c.world.View().Image
-	upstream, _, err := k.find(c, im)
-	if err != nil {
-		return nil, err
-	}
-	name, _ := im.Object("upstreams", upstream)["name"].(string)
-	return nil, badRequest("no healthchecker found for " + name)
 }
 
 // A shownTarget is a target as the lists by age need it.

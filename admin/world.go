@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/portcullis-gateway/portcullis/modules/balancer/health"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/node"
 	"github.com/portcullis-gateway/portcullis/modules/store"
@@ -35,6 +36,15 @@ type World interface {
 
 	// Problems lists rows that could not be read or compiled, at most max.
 	Problems(max int) []node.Problem
+
+	// Health tells how an upstream and its targets are. It may wait until ctx
+	// ends for the addresses of targets that are new.
+	Health(ctx context.Context, upstream uuid.UUID) health.Report
+
+	// SetHealth makes an address of a target, or with the zero address all
+	// that it has, healthy or unhealthy until checks find otherwise. The error
+	// is health.ErrNoChecks or health.ErrNoAddress.
+	SetHealth(upstream, target uuid.UUID, address netip.AddrPort, healthy bool) error
 
 	// Explain tells which route a request would take, and why others would
 	// not, as a value for JSON.

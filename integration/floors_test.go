@@ -69,6 +69,7 @@ var house = []room{
 	{path: "modules/router", floor: 4, uses: []string{uuid, "github.com/gaissmai/bart"}},
 	{path: "modules/dns", floor: 1, uses: []string{"github.com/miekg/dns"}},
 	{path: "modules/balancer", floor: 4, uses: []string{uuid, zap}},
+	{path: "modules/balancer/health", floor: 4, beside: []string{"modules/balancer"}, uses: []string{uuid, zap, "github.com/prometheus/client_golang"}},
 	{path: "modules/certs", floor: 4, uses: []string{uuid, "github.com/caddyserver/certmagic"}},
 	{path: "modules/http1", floor: 4, uses: []string{"golang.org/x/net/http/httpguts"}},
 	{path: "modules/serve", floor: 4, beside: []string{"modules/http1"}, uses: []string{caddyCore, zap, "github.com/pires/go-proxyproto", "github.com/quic-go/quic-go"}},

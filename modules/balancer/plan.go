@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -20,6 +21,9 @@ import (
 type Plan struct {
 	Upstream *entity.Upstream
 	Targets  []*Target // by id, those of weight 0 among them
+
+	// Client is the upstream's client certificate, for probes; nil: none.
+	Client *tls.Certificate
 }
 
 // NewPlan makes the plan of an upstream from its targets, in any order. The
@@ -64,20 +68,4 @@ func NewTarget(t *entity.Target) (*Target, error) {
 	}
 	ip, _ := dns.Literal(host)
 	return &Target{ID: t.ID, Host: host, IP: ip, Port: int(n), Weight: t.Weight}, nil
-}
-
-// Unhonoured names the wishes of the upstream that this version does not
-// fulfil, such as "healthchecks.active". It is empty for an upstream that gets
-// all it asks for.
-func (p *Plan) Unhonoured() []string {
-	u := p.Upstream
-	var w []string
-	if a := &u.Healthchecks.Active; a.Healthy.Interval != 0 || a.Unhealthy.Interval != 0 {
-		w = append(w, "healthchecks.active")
-	}
-	// Kong enables passive checks by these three alone.
-	if p := &u.Healthchecks.Passive.Unhealthy; p.TCPFailures != 0 || p.Timeouts != 0 || p.HTTPFailures != 0 {
-		w = append(w, "healthchecks.passive")
-	}
-	return w
 }

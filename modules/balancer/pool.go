@@ -103,6 +103,17 @@ func (p *Pool) Addresses() []*Address {
 	return nil
 }
 
+// Settled waits until each name of the targets had its first answer, or ctx
+// ends.
+func (p *Pool) Settled(ctx context.Context) {
+	if t := p.table.Load(); t != nil {
+		select {
+		case <-t.asked:
+		case <-ctx.Done():
+		}
+	}
+}
+
 // A TargetState is what became of a target.
 type TargetState struct {
 	Target    *Target

@@ -185,6 +185,8 @@ func (a *App) Node() (*node.Node, error) {
 		Logger:  a.logger,
 
 		Resolver: a.resolver,
+
+		AllowAdminUpstream: a.options.AllowAdminUpstream,
 	})
 	if err != nil {
 		if errors.Is(err, store.ErrLocked) {

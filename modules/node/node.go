@@ -4,6 +4,7 @@ package node
 
 import (
 	"context"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
+	"github.com/portcullis-gateway/portcullis/modules/balancer/health"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
@@ -26,6 +28,10 @@ type Config struct {
 	// Resolver finds the addresses of targets that are names. Without one,
 	// such targets have none.
 	Resolver balancer.Resolver
+
+	// AllowAdminUpstream lets health checks probe this process's private
+	// listeners.
+	AllowAdminUpstream bool
 }
 
 // Node is one configuration generation's view of a world. All methods are safe
@@ -34,6 +40,7 @@ type Node struct {
 	world    *world
 	store    store.Module
 	resolver balancer.Resolver
+	health   health.Settings
 	logger   *zap.Logger
 
 	view   atomic.Pointer[View] // written under the world's lock; read by all
@@ -66,7 +73,8 @@ func Open(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{world: w, store: cfg.Store, resolver: cfg.Resolver, logger: cfg.Logger}
+	n := &Node{world: w, store: cfg.Store, resolver: cfg.Resolver, logger: cfg.Logger,
+		health: health.Settings{Logger: cfg.Logger.Named("health"), Guarded: !cfg.AllowAdminUpstream}}
 	w.join(n)
 
 	v := n.View()
@@ -76,9 +84,6 @@ func Open(cfg Config) (*Node, error) {
 	}
 	for p := range v.Snapshot.Problems() {
 		logger.Error("row could not be compiled", zap.String("table", p.Table), zap.String("id", p.ID), zap.String("reason", p.Reason))
-	}
-	for id, fields := range v.Snapshot.Unhonoured() {
-		n.warn(id, fields)
 	}
 	logger.Info("node is open",
 		zap.Int("services", v.Image.Len("services")),
@@ -166,20 +171,23 @@ func (n *Node) Database() string { return n.store.Name() }
 // differs after a restart.
 func (n *Node) ID() uuid.UUID { return n.world.id }
 
-// publish makes a view the current one, and says what of the changes that led
-// to it the gateway cannot do.
-func (n *Node) publish(v *View, changes []store.Change) {
-	n.view.Store(v)
-	for _, c := range changes {
-		if c.Table == "upstreams" && c.After != nil {
-			n.warn(c.After.ID, v.Snapshot.UnhonouredBy(c.After.ID))
-		}
+// Health tells how an upstream and its targets are. If a name was never looked up
+// yet, it waits for that until ctx ends.
+func (n *Node) Health(ctx context.Context, upstream uuid.UUID) health.Report {
+	pool, ok := n.world.pools.Get(upstream)
+	if !ok {
+		return health.Report{}
 	}
+	return n.world.checks.Report(ctx, pool)
 }
 
-func (n *Node) warn(upstream uuid.UUID, fields []string) {
-	if len(fields) > 0 {
-		n.logger.Warn("upstream asks for what this build does not do",
-			zap.Stringer("upstream", upstream), zap.Strings("fields", fields))
+// SetHealth makes an address of a target healthy or unhealthy until checks find
+// otherwise; the zero address means all that the target has. The error is
+// health.ErrNoChecks or health.ErrNoAddress.
+func (n *Node) SetHealth(upstream, target uuid.UUID, address netip.AddrPort, healthy bool) error {
+	pool, ok := n.world.pools.Get(upstream)
+	if !ok {
+		return health.ErrNoChecks
 	}
+	return n.world.checks.Set(pool, target, address, healthy)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -16,7 +15,6 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
@@ -386,31 +384,6 @@ func TestUpstream_followsItsTargetsAndItsName(t *testing.T) {
 	}
 	if got := fmt.Sprint(addresses("other.internal")); got != "[]" {
 		t.Errorf("after deleting, targets are %s", got)
-	}
-}
-
-func TestUpstream_wishesThatAreNotHonouredAreLogged(t *testing.T) {
-	file := path(t)
-	core, logs := observer.New(zap.WarnLevel)
-	n := startLogging(t, file, zap.New(core))
-	insert(t, n, "upstreams", schema.Object{"name": "plain.internal"})
-	if got := logs.TakeAll(); len(got) != 0 {
-		t.Errorf("an upstream that asks for nothing is logged: %v", got)
-	}
-	insert(t, n, "upstreams", schema.Object{"name": "least.internal", "healthchecks": schema.Object{"active": schema.Object{"healthy": schema.Object{"interval": int64(1)}}}})
-	wantWarning(t, logs, "healthchecks.active")
-	stop(t, n)
-
-	// Those who read the log of this start must find it, too.
-	stop(t, startLogging(t, file, zap.New(core)))
-	wantWarning(t, logs, "healthchecks.active")
-}
-
-func wantWarning(t *testing.T, logs *observer.ObservedLogs, field string) {
-	t.Helper()
-	got := logs.TakeAll()
-	if len(got) != 1 || !strings.Contains(fmt.Sprint(got[0].ContextMap()["fields"]), field) {
-		t.Errorf("logged %v, want one warning that names %q", got, field)
 	}
 }
 

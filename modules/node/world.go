@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
+	"github.com/portcullis-gateway/portcullis/modules/balancer/health"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
@@ -31,6 +32,7 @@ type world struct {
 	driver  store.Driver
 	catalog *entity.Catalog
 	pools   *balancer.Pools
+	checks  *health.Checks
 
 	writer chan struct{} // holds one token: whoever has it may touch what follows
 	image  *store.Image
@@ -66,11 +68,14 @@ func newWorld(cfg Config) (*world, error) {
 		driver:  driver,
 		catalog: cfg.Catalog,
 		pools:   balancer.NewPools(),
+		checks:  health.New(),
 		writer:  make(chan struct{}, 1),
 		hash:    noHash,
 	}
+	w.pools.Watch(w.checks)
 	image, problems, err := store.Load(ctx, cfg.Catalog, driver)
 	if err != nil {
+		w.checks.Close()
 		driver.Close()
 		return nil, err
 	}
@@ -86,6 +91,7 @@ func newWorld(cfg Config) (*world, error) {
 
 // Destruct closes the store. Caddy's pool calls it when the last node left.
 func (w *world) Destruct() error {
+	w.checks.Close()
 	w.pools.Close()
 	return w.driver.Close()
 }
@@ -96,7 +102,7 @@ func (w *world) join(n *Node) {
 	s := snapshot.New(w.image, w.pools)
 	w.use(n)
 	s.Publish()
-	n.publish(&View{Image: w.image, Snapshot: s, Hash: w.hash, unread: w.unread}, nil)
+	n.view.Store(&View{Image: w.image, Snapshot: s, Hash: w.hash, unread: w.unread})
 	w.nodes = append(w.nodes, n)
 }
 
@@ -104,13 +110,14 @@ func (w *world) leave(n *Node) {
 	w.writer <- struct{}{}
 	defer func() { <-w.writer }()
 	w.nodes = slices.DeleteFunc(w.nodes, func(m *Node) bool { return m == n })
-	if len(w.nodes) > 0 { // the youngest that is left says how names are resolved
+	if len(w.nodes) > 0 { // the youngest that is left has the say
 		w.use(w.nodes[len(w.nodes)-1])
 	}
 }
 
-// use resolves names from now on as the node wants it.
+// use resolves names and checks health from now on as the node wants it.
 func (w *world) use(n *Node) {
+	w.checks.Use(n.health)
 	if n.resolver != nil {
 		w.pools.Use(n.resolver, n.logger)
 	}
@@ -164,7 +171,7 @@ func (w *world) write(ctx context.Context, p write) error {
 		next[0].Publish() // they are of the same changes
 	}
 	for i, n := range w.nodes {
-		n.publish(&View{Image: image, Snapshot: next[i], Hash: w.hash, unread: w.unread}, changes)
+		n.view.Store(&View{Image: image, Snapshot: next[i], Hash: w.hash, unread: w.unread})
 	}
 	return nil
 }

@@ -32,10 +32,9 @@ type edit struct {
 	authorities    bool                 // a ca_certificate changed
 	toggled        map[uuid.UUID]bool   // services whose enabled changed, to what
 
-	changed    map[rowKey]bool
-	problems   map[rowKey]Problem
-	unhonoured map[uuid.UUID][]string
-	plans      map[uuid.UUID]*balancer.Plan
+	changed  map[rowKey]bool
+	problems map[rowKey]Problem
+	plans    map[uuid.UUID]*balancer.Plan
 }
 
 func (s *Snapshot) edit(im *store.Image) *edit {
@@ -53,7 +52,6 @@ func (s *Snapshot) edit(im *store.Image) *edit {
 		toggled:        map[uuid.UUID]bool{},
 		changed:        map[rowKey]bool{},
 		problems:       maps.Clone(s.problems),
-		unhonoured:     maps.Clone(s.unhonoured),
 		plans:          map[uuid.UUID]*balancer.Plan{},
 	}
 }
@@ -131,16 +129,15 @@ func (e *edit) finish() (*Snapshot, []Problem) {
 		e.toggleRoutes(id, on)
 	}
 	next := &Snapshot{
-		routes:     e.routes.Index(),
-		streams:    e.streams.Index(),
-		services:   e.services.Map(),
-		upstreams:  e.upstreams.Map(),
-		trusting:   e.trusting.Map(),
-		certs:      certs,
-		problems:   e.problems,
-		unhonoured: e.unhonoured,
-		pools:      e.base.pools,
-		plans:      e.plans,
+		routes:    e.routes.Index(),
+		streams:   e.streams.Index(),
+		services:  e.services.Map(),
+		upstreams: e.upstreams.Map(),
+		trusting:  e.trusting.Map(),
+		certs:     certs,
+		problems:  e.problems,
+		pools:     e.base.pools,
+		plans:     e.plans,
 	}
 	var refused []Problem
 	for k, p := range e.problems {

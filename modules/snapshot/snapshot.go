@@ -18,16 +18,15 @@ import (
 // Snapshot is the compiled world. It never changes: Apply makes the next one,
 // which shares with it all that the changes do not touch.
 type Snapshot struct {
-	routes     *router.Index[*Route]
-	streams    *router.StreamIndex[*Route]
-	services   trie.Map[*Service]  // by the 16 bytes of the id
-	upstreams  trie.Map[*Upstream] // by name, as services name them
-	trusting   trie.Map[uuid.UUID] // services that have ca_certificates, by id
-	certs      *certs.Set
-	problems   map[rowKey]Problem // never written after the snapshot is published
-	unhonoured map[uuid.UUID][]string
-	pools      *balancer.Pools
-	plans      map[uuid.UUID]*balancer.Plan // of upstreams that the last Apply touched; nil: gone
+	routes    *router.Index[*Route]
+	streams   *router.StreamIndex[*Route]
+	services  trie.Map[*Service]  // by the 16 bytes of the id
+	upstreams trie.Map[*Upstream] // by name, as services name them
+	trusting  trie.Map[uuid.UUID] // services that have ca_certificates, by id
+	certs     *certs.Set
+	problems  map[rowKey]Problem // never written after the snapshot is published
+	pools     *balancer.Pools
+	plans     map[uuid.UUID]*balancer.Plan // of upstreams that the last Apply touched; nil: gone
 }
 
 type rowKey struct {
@@ -145,10 +144,3 @@ func (s *Snapshot) Certificates() *certs.Set { return s.certs }
 
 // Problems yields the rows that do not compile, in no order.
 func (s *Snapshot) Problems() iter.Seq[Problem] { return maps.Values(s.problems) }
-
-// Unhonoured yields, by upstream id, what upstreams ask for and this build does
-// not do, in the words of their fields.
-func (s *Snapshot) Unhonoured() iter.Seq2[uuid.UUID, []string] { return maps.All(s.unhonoured) }
-
-// UnhonouredBy answers the same for one upstream.
-func (s *Snapshot) UnhonouredBy(upstream uuid.UUID) []string { return s.unhonoured[upstream] }

@@ -64,7 +64,6 @@ func (e *edit) changeTarget(c store.Change) {
 // compileUpstream makes the plan of an upstream, which may be gone or have
 // another name than before.
 func (e *edit) compileUpstream(id uuid.UUID, before string, set *certs.Set) {
-	delete(e.unhonoured, id)
 	delete(e.problems, rowKey{"upstreams", id})
 	e.plans[id] = nil
 	row, ok := e.image.Get("upstreams", id)
@@ -93,17 +92,12 @@ func (e *edit) compileUpstream(id uuid.UUID, before string, set *certs.Set) {
 	if u.Plan, err = balancer.NewPlan(v, targets); err != nil {
 		e.problem("upstreams", id, err)
 	}
-	if words := u.Plan.Unhonoured(); len(words) > 0 {
-		if e.unhonoured == nil {
-			e.unhonoured = map[uuid.UUID][]string{}
-		}
-		e.unhonoured[id] = words
-	}
 	u.Pool = e.base.pools.Of(id)
 	e.plans[id] = u.Plan
 	if ref := v.ClientCertificate; ref != nil {
 		if pair, ok := set.ByID(ref.ID); ok {
 			u.ClientCertificate = pair.Certificate()
+			u.Plan.Client = u.ClientCertificate
 			digest := pair.Digest()
 			u.TLSKey = hex.EncodeToString(digest[:16])
 		} else {
