@@ -189,15 +189,22 @@ func TestHashing_orderOfTargetsDoesNotMatter(t *testing.T) {
 	}
 }
 
+// Where addresses outnumber the slots, those without a point are reached when no
+// other is left.
 func TestHashing_moreAddressesThanSlots(t *testing.T) {
-	weights := slices.Repeat([]int{1}, 1500)
-	p := pool(t, hashUpstream(10), targets(weights...)...)
-	tried, seen := new(RetrySet), map[string]bool{}
-	for range weights {
-		seen[pick(t, p, 12345, tried)] = true
+	p := pool(t, hashUpstream(10), targets(slices.Repeat([]int{1}, 1100)...)...)
+	points := map[*Address]bool{}
+	for _, a := range p.table.Load().picker.(*hashing).points {
+		points[a] = true
 	}
-	if len(seen) != len(weights) {
-		t.Errorf("%d of %d were reached by retries", len(seen), len(weights))
+	if len(points) != 1000 {
+		t.Errorf("%d addresses have a point, want one for each slot", len(points))
+	}
+	for a := range points {
+		a.Peer.SetAvailable(false)
+	}
+	if a, err := p.Pick(t.Context(), 12345, new(RetrySet)); err != nil || points[a] {
+		t.Errorf("got %v, %v, want an address without a point", a, err)
 	}
 }
 
