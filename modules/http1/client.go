@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -68,6 +69,7 @@ func (c *clientConn) roundTrip(r *http.Request, call Call) (*http.Response, erro
 			return nil, err
 		}
 	}
+	runtime.Gosched() // the server needs a moment; see conn.await
 	for informed := 0; ; {
 		text, err := c.readHead(call)
 		if err != nil {

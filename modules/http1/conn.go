@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -139,6 +140,9 @@ func (c *conn) await() error {
 		return nil
 	}
 	c.release()
+	// On a busy machine the next request is here when the others have had their
+	// turn. To look for it at once would be a system call in vain.
+	runtime.Gosched()
 	if c.sock != nil {
 		return c.fill()
 	}
