@@ -148,36 +148,41 @@ func BenchmarkIdle(b *testing.B) {
 	if n, err := strconv.Atoi(os.Getenv("PORTCULLIS_IDLE")); err == nil {
 		count = n
 	}
-	for _, kind := range []string{"plain", "tls"} {
-		b.Run(kind, func(b *testing.B) {
-			addr := startKind(b, kind)
-			for b.Loop() {
-				before := inUse()
-				fds := make([]int, 0, count)
-				for range count {
-					fds = append(fds, idleClient(b, addr, kind))
+	for _, name := range []string{"http1", "nethttp"} {
+		for _, kind := range []string{"plain", "tls"} {
+			b.Run(name+"/"+kind, func(b *testing.B) {
+				addr := startKind(b, name, kind)
+				for b.Loop() {
+					before := inUse()
+					fds := make([]int, 0, count)
+					for range count {
+						fds = append(fds, idleClient(b, addr, kind))
+					}
+					b.ReportMetric(float64(inUse()-before)/1024/float64(count), "kB/conn")
+					for _, fd := range fds {
+						syscall.Close(fd)
+					}
 				}
-				b.ReportMetric(float64(inUse()-before)/1024/float64(count), "kB/conn")
-				for _, fd := range fds {
-					syscall.Close(fd)
-				}
-			}
-		})
+			})
+		}
 	}
 }
 
-func startKind(b *testing.B, kind string) string {
-	s := &Server{Handler: answerSmall}
-	if kind == "plain" {
-		return start(b, s)
+// startKind runs this server or net/http's, with TLS or plain.
+func startKind(b testing.TB, name, kind string) string {
+	var s interface {
+		Serve(net.Listener) error
+		Close() error
+	} = &Server{Handler: answerSmall}
+	if name == "nethttp" {
+		s = &http.Server{Handler: answerSmall}
 	}
-	cert, err := tls.X509KeyPair(testCertificate(b))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
-	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
-	if err != nil {
-		b.Fatal(err)
+	if kind == "tls" {
+		ln = tls.NewListener(ln, testTLS(b))
 	}
 	go s.Serve(ln)
 	b.Cleanup(func() { s.Close() })

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -358,5 +359,26 @@ func TestServer_largeBodies(t *testing.T) {
 		if grew := after.TotalAlloc - before.TotalAlloc; grew > 8<<20 {
 			t.Errorf("%q: %d KiB were allocated", raw, grew>>10)
 		}
+	}
+}
+
+// poor is a listener of a system that has run out of descriptors for a while.
+type poor struct {
+	net.Listener
+	failures int
+}
+
+func (p *poor) Accept() (net.Conn, error) {
+	if p.failures--; p.failures < 0 {
+		return nil, net.ErrClosed
+	}
+	errno := []error{syscall.EMFILE, syscall.ENOBUFS, syscall.ENOMEM}[p.failures]
+	return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", errno)}
+}
+
+func TestServer_acceptsAgain(t *testing.T) {
+	p := &poor{failures: 3}
+	if err := new(Server).Serve(p); err != net.ErrClosed || p.failures != -1 {
+		t.Errorf("ended with %v, with %d failures to come", err, p.failures)
 	}
 }

@@ -386,19 +386,23 @@ func TestServer_hijack(t *testing.T) {
 
 func TestServer_panics(t *testing.T) {
 	var logs bytes.Buffer
-	addr := start(t, &Server{ErrorLog: log.New(&logs, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := &Server{ErrorLog: log.New(&logs, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/abort" {
 			io.WriteString(w, "begun")
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
 		}
 		panic("ouch")
-	})})
+	})}
+	addr := start(t, s)
 	if got := exchangeRaw(t, addr, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); got != "" {
 		t.Errorf("got %q", got)
 	}
 	if got := exchangeRaw(t, addr, "GET /abort HTTP/1.1\r\nHost: x\r\n\r\n"); strings.HasSuffix(got, "0\r\n\r\n") || !strings.Contains(got, "begun") {
 		t.Errorf("got %q", got)
+	}
+	if err := s.Shutdown(t.Context()); err != nil { // all is logged then
+		t.Fatal(err)
 	}
 	if got := logs.String(); strings.Count(got, "http: panic serving") != 1 || !strings.Contains(got, "ouch") {
 		t.Errorf("logged %q", got)
