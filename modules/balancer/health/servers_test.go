@@ -120,7 +120,7 @@ func serveGRPC(t testing.TB, h *grpchealth.Server, cert *tls.Certificate) *morta
 // until waits for a condition.
 func until(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !f() {
 		if time.Now().After(deadline) {
 			t.Fatal("never: " + what)
