@@ -20,7 +20,17 @@ import (
 // process's private listeners are out of reach; see ErrPrivate. The connection
 // is never one of Multipath TCP.
 func TCP(ctx context.Context, address string, guarded bool) (net.Conn, error) {
-	d := net.Dialer{KeepAlive: 30 * time.Second}
+	return connect(ctx, address, guarded, 30*time.Second)
+}
+
+// Stream does the same for a connection that others limit the silence of: it
+// has no keep-alive, as nginx's to services.
+func Stream(ctx context.Context, address string, guarded bool) (net.Conn, error) {
+	return connect(ctx, address, guarded, -1)
+}
+
+func connect(ctx context.Context, address string, guarded bool, keepAlive time.Duration) (net.Conn, error) {
+	d := net.Dialer{KeepAlive: keepAlive}
 	if guarded {
 		d.Control = guard
 	}

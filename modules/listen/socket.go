@@ -167,6 +167,7 @@ func (b Bind) listenOne(ctx context.Context, addr netip.AddrPort) (*Socket, []st
 	}
 	lc.SetMultipathTCP(false)
 	b.SoKeepalive.apply(&lc)
+	inheritKeepAlive(&lc)
 
 	network := "tcp4"
 	if addr.Addr().Is6() {

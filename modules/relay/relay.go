@@ -36,9 +36,10 @@ type Relay struct {
 	moved  atomic.Int64 // when bytes were passed on last
 	halves [2]half      // client to upstream, upstream to client
 
-	once   sync.Once   // for cause
-	cause  error       // why the relay was cut
-	cutOff atomic.Bool // whether cause is set
+	halfOver atomic.Bool // whether one half has ended in order
+	once     sync.Once   // for cause
+	cause    error       // why the relay was cut
+	cutOff   atomic.Bool // whether cause is set
 
 	mu    sync.Mutex
 	timer *time.Timer // protected by mu; nil without limits
@@ -225,6 +226,9 @@ func (h *half) run(first []byte) {
 	}
 	if err == nil {
 		err = h.copy()
+	}
+	if err == nil && h.relay.halfOver.Swap(true) {
+		return // both have ended, and Run closes the connections
 	}
 	if err == nil {
 		if c, ok := h.dst.(interface{ CloseWrite() error }); ok {

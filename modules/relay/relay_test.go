@@ -245,12 +245,12 @@ func TestRun_limits(t *testing.T) {
 		})
 		t.Run(way.name+"/silence while the other side is slow", func(t *testing.T) {
 			t.Parallel()
-			p := newPath(t, way.wrap, func(r *Relay) { r.Silence = 200 * time.Millisecond })
+			p := newPath(t, way.wrap, func(r *Relay) { r.Silence = time.Second })
 			go func() {
 				io.CopyN(p.client, zeros{}, 30<<20)
 				p.client.CloseWrite()
 			}()
-			time.Sleep(time.Second)
+			time.Sleep(3 * time.Second)
 			if n, _ := io.Copy(io.Discard, p.server); n != 30<<20 {
 				t.Errorf("%d bytes came: somebody who is slow is not silent", n)
 			}

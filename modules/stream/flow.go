@@ -99,15 +99,12 @@ func (f *flow) route() *failure {
 // nearMiss says what a person may have overlooked: a route that fits all but
 // the protocol.
 func (f *flow) nearMiss() error {
-	e := f.snapshot.ExplainStream(&f.facts, 1)
-	if len(e.NearMisses) == 0 {
-		return nil
+	for _, m := range f.snapshot.ExplainStream(&f.facts, 20).NearMisses {
+		if len(m.Failed) == 1 && m.Failed[0].Attribute == "protocol" {
+			return protocolMiss{route: routeName(m.Route.Name, m.Route.ID.String()), wants: m.Failed[0].Expected, got: f.facts.Protocol, listener: f.listener}
+		}
 	}
-	m := e.NearMisses[0]
-	if len(m.Failed) != 1 || m.Failed[0].Attribute != "protocol" {
-		return nil
-	}
-	return protocolMiss{route: routeName(m.Route.Name, m.Route.ID.String()), wants: m.Failed[0].Expected, got: f.facts.Protocol, listener: f.listener}
+	return nil
 }
 
 func routeName(name, id string) string {

@@ -32,6 +32,7 @@ var serial atomic.Uint64
 // stays with it.
 type listener struct {
 	bind    listen.Bind
+	name    string // the bind in words
 	sockets []*listen.Socket
 	packets []*listen.PacketSocket
 	loops   sync.WaitGroup // accepting and receiving
@@ -75,6 +76,7 @@ func openListener(ctx context.Context, b listen.Bind, e *Engine) (listenerKey, *
 func newListener(ctx context.Context, b listen.Bind, logger *zap.Logger) (*listener, error) {
 	l := &listener{
 		bind:     b,
+		name:     b.String(),
 		hurried:  make(chan struct{}),
 		done:     make(chan struct{}),
 		flows:    make(map[*liveFlow]struct{}),
@@ -181,7 +183,7 @@ func (l *listener) serve(s *listen.Socket, c *net.TCPConn) {
 	}
 	e := l.enter()
 	defer e.drop()
-	f := e.newFlow(l.bind.String(), "tcp", addrPort(c.RemoteAddr()), local)
+	f := e.newFlow(l.name, "tcp", addrPort(c.RemoteAddr()), local)
 	live := l.begin(func() { c.Close() })
 	defer l.finish(live)
 	e.serve(f, intake{conn: c, proxyProtocol: l.bind.ProxyProtocol, tls: l.bind.SSL}, func(r *relay.Relay) {

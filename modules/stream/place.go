@@ -139,8 +139,12 @@ func (f *flow) connect() (net.Conn, *failure) {
 // try makes one connection. The failure is that there is no place for it.
 func (f *flow) try(c *chooser) (net.Conn, error, *failure) {
 	s, u := f.match.Service, c.upstream
-	ctx, cancel := context.WithTimeout(context.Background(), milli(s.ConnectTimeout))
-	defer cancel()
+	ctx := context.Context(deadline{context.Background(), time.Now().Add(milli(s.ConnectTimeout))})
+	if u != nil || s.Address == "" || f.encrypts() { // something else than a connect may have to wait
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.Background(), milli(s.ConnectTimeout))
+		defer cancel()
+	}
 	if fail := c.next(ctx); fail != nil {
 		return nil, nil, fail
 	}
@@ -151,7 +155,7 @@ func (f *flow) try(c *chooser) (net.Conn, error, *failure) {
 		}
 		return conn, nil, nil
 	}
-	conn, err := dial.TCP(ctx, f.place.address, !f.engine.options.AllowAdminUpstream)
+	conn, err := dial.Stream(ctx, f.place.address, !f.engine.options.AllowAdminUpstream)
 	if err != nil {
 		return nil, err, nil
 	}
@@ -169,6 +173,15 @@ func (f *flow) try(c *chooser) (net.Conn, error, *failure) {
 	}
 	return t, nil, nil
 }
+
+// A deadline is a context that only has one. Dialers need no goroutine for it.
+type deadline struct {
+	context.Context
+	at time.Time
+}
+
+// Deadline answers it.
+func (d deadline) Deadline() (time.Time, bool) { return d.at, true }
 
 // encrypts reports whether the gateway speaks TLS with the service. What a
 // client has encrypted for the service itself is passed on as it is.

@@ -145,7 +145,7 @@ func (l *listener) wakeSessions() {
 
 // serve passes datagrams on until there is silence.
 func (s *session) serve(e *Engine) {
-	f := e.newFlow(s.listener.bind.String(), "udp", s.key.client, s.key.local)
+	f := e.newFlow(s.listener.name, "udp", s.key.client, s.key.local)
 	f.up, f.down = &s.up, &s.down
 	fail := s.run(f)
 	f.end(fail)
