@@ -38,17 +38,15 @@ func (r result) rate() sample {
 type blast struct {
 	addr, path string
 	tls        *tls.Config
-	quiet      int // how often in a row nothing came within a tenth of a second
 }
 
 // runLoad repeats what the mode says on a number of connections at a time
 // until the duration is over, and prints the result.
 func runLoad(args []string) error {
 	flags := flag.NewFlagSet("load", flag.ExitOnError)
-	mode := flags.String("mode", "", "requests, visits, body, full, resumed, once, hello, pong, bulk or idle")
+	mode := flags.String("mode", "", "visits, body, full, resumed, once, hello, pong, bulk or idle")
 	addr := flags.String("addr", "", "address of the server")
 	path := flags.String("path", "/", "path to ask for")
-	routes := flags.Int("routes", 0, "ask for as many routes in turn instead of the path")
 	connections := flags.Int("c", 16, "connections at a time")
 	duration := flags.Duration("duration", 5*time.Second, "how long")
 	flags.Parse(args)
@@ -60,8 +58,6 @@ func runLoad(args []string) error {
 		*connections, each = 1, run
 	}
 	switch *mode {
-	case "requests":
-		oneThread(func(deadline time.Time, r *result) error { return b.hammerDown(all, *routes, deadline, r) })
 	case "visits":
 		request := []byte("GET " + b.path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 		oneThread(func(deadline time.Time, r *result) error {

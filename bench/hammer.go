@@ -4,8 +4,10 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -19,84 +21,93 @@ type hammer struct {
 	size    int    // of the body, known from the first answer
 }
 
-// hammerDown sends requests on a number of connections until the deadline.
-// With routes, each request goes to another one of as many, far ones after
-// another, so that no cache of a few has its answer ready.
-func (b *blast) hammerDown(connections, routes int, deadline time.Time, r *result) error {
-	l, err := newLoop()
-	if err != nil {
-		return err
-	}
-	hammers := make(map[int]*hammer, connections)
-	route := 0
-	strike := func(fd int, h *hammer) error {
-		h.request = append(h.request[:0], "GET "...)
-		if routes > 0 {
-			route = (route + 61_803) % routes
-			h.request = append(h.request, "/r/"...)
-			h.request = strconv.AppendInt(h.request, int64(route), 10)
-			h.request = append(h.request, "/x"...)
-		} else {
-			h.request = append(h.request, b.path...)
-		}
-		h.request = append(h.request, " HTTP/1.1\r\nHost: localhost\r\n\r\n"...)
-		if _, errno := write(fd, h.request); errno != 0 {
-			return fmt.Errorf("write: %v", errno)
-		}
-		return nil
-	}
-	for range connections {
-		fd, err := dialFD(b.addr)
+// A job is what the origin is asked to do besides answering: to send requests
+// to a proxy.
+type job struct {
+	Addr        string        `json:"addr"`
+	Connections int           `json:"connections"`
+	Routes      int           `json:"routes"` // 0: one path; else each request goes to another of as many
+	Duration    time.Duration `json:"duration"`
+}
+
+// hammering is a job under way.
+type hammering struct {
+	job
+	hammers map[int]*hammer
+	route   int
+	began   time.Time
+	result  result
+}
+
+// start opens the connections and sends the first request on each.
+func (j *hammering) start(l *loop) error {
+	j.hammers = make(map[int]*hammer, j.Connections)
+	for range j.Connections {
+		fd, err := dialFD(j.Addr)
 		if err != nil {
 			return err
 		}
-		defer syscall.Close(fd)
+		j.hammers[fd] = new(hammer)
 		if err := l.add(fd, syscall.EPOLLIN|1<<31); err != nil {
 			return err
 		}
-		hammers[fd] = new(hammer)
 	}
-	for fd, h := range hammers {
-		if err := strike(fd, h); err != nil {
+	j.began = time.Now()
+	for fd, h := range j.hammers {
+		if err := j.strike(fd, h); err != nil {
 			return err
-		}
-	}
-	buf := make([]byte, 64<<10)
-	for now := time.Now(); now.Before(deadline); now = time.Now() {
-		events, err := l.wait(100)
-		if err != nil {
-			return err
-		}
-		if len(events) == 0 && time.Since(now) > 50*time.Millisecond && now.Add(100*time.Millisecond).Before(deadline) {
-			if b.quiet++; b.quiet > 50 {
-				return errors.New("no answer for five seconds")
-			}
-		}
-		for _, event := range events {
-			fd := int(event.Fd)
-			n, errno := read(fd, buf)
-			if errno == syscall.EAGAIN {
-				continue
-			}
-			if errno != 0 || n == 0 {
-				return fmt.Errorf("the connection was closed: %v", errno)
-			}
-			b.quiet = 0
-			h := hammers[fd]
-			whole, err := h.take(buf[:n])
-			if err != nil {
-				return err
-			}
-			if !whole {
-				continue
-			}
-			r.Count++
-			if err := strike(fd, h); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
+}
+
+// strike sends the next request. With many routes, far ones follow each other,
+// so that no cache of a few has its answer ready.
+func (j *hammering) strike(fd int, h *hammer) error {
+	h.request = append(h.request[:0], "GET /"...)
+	if j.Routes > 0 {
+		j.route = (j.route + 61_803) % j.Routes
+		h.request = append(h.request, "r/"...)
+		h.request = strconv.AppendInt(h.request, int64(j.route), 10)
+		h.request = append(h.request, "/x"...)
+	}
+	h.request = append(h.request, " HTTP/1.1\r\nHost: localhost\r\n\r\n"...)
+	if _, errno := write(fd, h.request); errno != 0 {
+		return fmt.Errorf("write: %v", errno)
+	}
+	return nil
+}
+
+// receive takes what came on the connection of h.
+func (j *hammering) receive(fd int, h *hammer, buf []byte) error {
+	n, errno := read(fd, buf)
+	if errno == syscall.EAGAIN {
+		return nil
+	}
+	if errno != 0 || n == 0 {
+		return fmt.Errorf("the connection was closed: %v", errno)
+	}
+	whole, err := h.take(buf[:n])
+	if err != nil || !whole {
+		return err
+	}
+	j.result.Count++
+	return j.strike(fd, h)
+}
+
+// end closes the connections, and prints the result.
+func (j *hammering) end(failed error) error {
+	for fd := range j.hammers {
+		syscall.Close(fd)
+	}
+	j.result.Seconds = time.Since(j.began).Seconds()
+	if failed == nil && j.result.Count == 0 {
+		failed = errors.New("no answer came")
+	}
+	if failed != nil {
+		j.result.Errors, j.result.Error = 1, failed.Error()
+	}
+	return json.NewEncoder(os.Stdout).Encode(j.result)
 }
 
 // take reports whether the answer is complete.

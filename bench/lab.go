@@ -10,9 +10,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"embed"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"os"
@@ -148,8 +150,13 @@ type server struct {
 	dir   string
 	ports map[string]string // what it listens for, to address
 	cmd   *exec.Cmd
-	log   bytes.Buffer
-	done  chan struct{}
+
+	// Of a peer that talks.
+	input  io.Writer
+	output *json.Decoder
+
+	log  bytes.Buffer
+	done chan struct{}
 }
 
 // start runs what p says on core, and returns when all its ports accept.
@@ -180,7 +187,20 @@ func (l *lab) start(p peer, core int) (*server, error) {
 	}
 	s.cmd = l.command(core, p.command(l, s, config)...)
 	s.cmd.Env = append(os.Environ(), "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir, "GOMAXPROCS=1")
-	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
+	s.cmd.Stderr = &s.log
+	if p.talks {
+		in, err := s.cmd.StdinPipe()
+		if err != nil {
+			return nil, err
+		}
+		out, err := s.cmd.StdoutPipe()
+		if err != nil {
+			return nil, err
+		}
+		s.input, s.output = in, json.NewDecoder(out)
+	} else {
+		s.cmd.Stdout = &s.log
+	}
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}

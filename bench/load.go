@@ -127,6 +127,22 @@ func (l *lab) own(mode string, duration time.Duration, args ...string) (result, 
 	return r, nil
 }
 
+// ask has the origin send requests, and answers how many per second came back.
+func (l *lab) ask(j job) (sample, error) {
+	s := l.servers["origin"]
+	if err := json.NewEncoder(s.input).Encode(j); err != nil {
+		return sample{}, err
+	}
+	var r result
+	if err := s.output.Decode(&r); err != nil {
+		return sample{}, fmt.Errorf("origin: %v\n%s", err, s.log.String())
+	}
+	if r.Errors > 0 {
+		return sample{}, errors.New(r.Error)
+	}
+	return r.rate(), nil
+}
+
 func number(s string) float64 {
 	n, _ := strconv.ParseFloat(s, 64)
 	return n

@@ -4,6 +4,8 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -11,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // runOrigin serves the upstream of all peers: small answers and files over
@@ -59,7 +62,10 @@ type visitor struct {
 }
 
 // serveWeb answers with the file that the path names, else with the small
-// answer.
+// answer. Jobs come on the standard input, one at a time: the same thread then
+// sends requests to a proxy, and it never sleeps. A core that sleeps has to be
+// woken by whoever sends to it, and the bill would go to the proxy, a higher
+// one to a slower proxy.
 func serveWeb(addr, data string) error {
 	l, err := newLoop()
 	if err != nil {
@@ -69,7 +75,7 @@ func serveWeb(addr, data string) error {
 	if err != nil {
 		return err
 	}
-	if err := l.add(listener, syscall.EPOLLIN); err != nil {
+	if err := errors.Join(l.add(listener, syscall.EPOLLIN), l.add(0, syscall.EPOLLIN)); err != nil {
 		return err
 	}
 	answer := head(len(small)) + small
@@ -94,13 +100,51 @@ func serveWeb(addr, data string) error {
 
 	visitors := make(map[int]*visitor)
 	buf := make([]byte, 16<<10)
+	var work *hammering
 	for {
-		events, err := l.wait(-1)
+		patience := -1
+		if work != nil {
+			patience = 0
+			if time.Since(work.began) > work.Duration {
+				if err := work.end(nil); err != nil {
+					return err
+				}
+				work = nil
+			}
+		}
+		events, err := l.wait(patience)
 		if err != nil {
 			return err
 		}
 		for _, event := range events {
 			fd := int(event.Fd)
+			if fd == 0 {
+				n, _ := read(0, buf)
+				if n <= 0 {
+					return nil // whoever asks has gone
+				}
+				work = new(hammering)
+				err := json.Unmarshal(buf[:n], &work.job)
+				if err == nil {
+					err = work.start(l)
+				}
+				if err != nil {
+					if err := work.end(err); err != nil {
+						return err
+					}
+					work = nil
+				}
+				continue
+			}
+			if work != nil && work.hammers[fd] != nil {
+				if err := work.receive(fd, work.hammers[fd], buf); err != nil {
+					if err := work.end(err); err != nil {
+						return err
+					}
+					work = nil
+				}
+				continue
+			}
 			if fd == listener {
 				for {
 					fd, _, err := syscall.Accept4(listener, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
@@ -116,6 +160,9 @@ func serveWeb(addr, data string) error {
 				continue
 			}
 			v := visitors[fd]
+			if v == nil {
+				continue // of a job that is over
+			}
 			if !v.serve(fd, event.Events, buf, answer, large) {
 				syscall.Close(fd)
 				delete(visitors, fd)

@@ -14,6 +14,7 @@ type peer struct {
 	name     string
 	template string // in templates/; its ports become the server's
 	prepare  func(*lab, *server) error
+	talks    bool // takes jobs on its standard input
 	command  func(l *lab, s *server, config string) []string
 }
 
@@ -119,7 +120,7 @@ func indent(file string) string {
 // startOrigin runs the upstream of all peers on the load's core.
 func (l *lab) startOrigin() error {
 	s, err := l.start(peer{
-		name: "origin",
+		name: "origin", talks: true,
 		prepare: func(_ *lab, s *server) error {
 			for _, use := range []string{"http", "grpc", "pong", "once", "bulk"} {
 				if _, err := s.listen(use); err != nil {

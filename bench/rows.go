@@ -137,8 +137,7 @@ func rows() []row {
 // of many in turn.
 func requests(routes int) func(*lab, *server, time.Duration) (sample, error) {
 	return func(l *lab, s *server, d time.Duration) (sample, error) {
-		r, err := l.own("requests", d, "-addr", s.ports["http"], "-c", "64", "-routes", strconv.Itoa(routes))
-		return r.rate(), err
+		return l.ask(job{Addr: s.ports["http"], Connections: 64, Routes: routes, Duration: d})
 	}
 }
 
