@@ -335,7 +335,11 @@ func (c *clientConn) parse(head string, r *http.Request) (*http.Response, *respo
 		x.Close = true
 	}
 	delete(h, "Transfer-Encoding")
-	x.body.reader = newBody(c, length, x.body.trailer)
+	var trailer func(http.Header) error
+	if length == lengthChunked {
+		trailer = x.body.trailer
+	}
+	x.body.reader = newBody(c, length, trailer)
 	x.Body = &x.body
 	return &x.Response, &x.body, nil
 }

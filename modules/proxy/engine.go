@@ -111,6 +111,11 @@ type exchange struct {
 	askedAt time.Time      // when the try began that got the response
 	started bool           // the response's head is on its way
 
+	// What is written to upstreams of HTTP/1, which is over when the try is. The
+	// memory is used again for the next request.
+	outgoing http.Header
+	values   [12]string
+
 	// For the log.
 	status int                       // of the answer; 0: none has begun
 	sent   int64                     // bytes of the answer's body
@@ -151,7 +156,9 @@ func (x *exchange) end() {
 	if x.status != 0 || x.tries > 0 { // else it was passed on
 		x.log()
 	}
-	*x = exchange{}
+	outgoing := x.outgoing
+	clear(outgoing)
+	*x = exchange{outgoing: outgoing}
 	exchanges.Put(x)
 }
 

@@ -148,7 +148,7 @@ func TestHostHeader_portGoesWithoutSaying(t *testing.T) {
 		{"http", "::1", 8080, "[::1]:8080"},
 	} {
 		x := exchange{r: &http.Request{}, match: match(tt.protocol)}
-		if got := x.hostHeader(nil, tt.host, tt.port); got != tt.want {
+		if got := x.hostHeader(nil, place{host: tt.host, port: tt.port}); got != tt.want {
 			t.Errorf("%s %s %d: got %q, want %q", tt.protocol, tt.host, tt.port, got, tt.want)
 		}
 	}

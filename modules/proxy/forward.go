@@ -51,7 +51,7 @@ func (x *exchange) forward() {
 			bodyRead = true
 			x.sentAt = time.Now()
 		}
-		hostHeader := x.hostHeader(upstream, to.host, to.port)
+		hostHeader := x.hostHeader(upstream, to)
 		t, req := x.newTry(x.dialFor(upstream, to.address, hostHeader), hostHeader, path)
 		x.last = t
 		x.tries++
@@ -109,7 +109,8 @@ func (x *exchange) took(t *try, resp *http.Response) time.Duration {
 // words: the client's if the route preserves it, else the upstream's
 // host_header, else the target's own name; with its port unless that goes
 // without saying).
-func (x *exchange) hostHeader(u *snapshot.Upstream, host string, port int) string {
+func (x *exchange) hostHeader(u *snapshot.Upstream, to place) string {
+	host, port := to.host, to.port
 	if x.match.Route.PreserveHost && x.r.Host != "" {
 		return x.r.Host
 	}
@@ -127,6 +128,9 @@ func (x *exchange) hostHeader(u *snapshot.Upstream, host string, port int) strin
 		if port == 443 {
 			return host
 		}
+	}
+	if u == nil && x.match.Service.Address != "" && host[0] != '[' {
+		return to.address // the host is one of IPv4
 	}
 	return host + ":" + strconv.Itoa(port)
 }

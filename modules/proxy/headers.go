@@ -10,38 +10,42 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 )
 
-// perConnection are the request headers that end at this hop (RFC 9110,
+// perConnection reports the request headers that end at this hop (RFC 9110,
 // section 7.6.1, and what nginx keeps to itself). TE, Connection and Upgrade
 // are set anew where they are needed.
-var perConnection = []string{
-	"Connection", "Keep-Alive", "Proxy", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect",
-	"Content-Length", // net/http has it in a field
+func perConnection(name string) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect",
+		"Content-Length": // net/http has it in a field
+		return true
+	}
+	return false
 }
 
 // upstreamHeader makes the headers of the request to the upstream. It shares
 // the values of the client's, not the map.
 func (x *exchange) upstreamHeader() http.Header {
 	in := x.r.Header
-	out := make(http.Header, len(in)+12)
+	out, one := x.headerSpace(len(in) + 12)
 	for name, values := range in {
-		out[name] = values
+		if !perConnection(name) {
+			out[name] = values
+		}
 	}
-	eachToken(in["Connection"], func(token string) { delete(out, textproto.CanonicalMIMEHeaderKey(token)) })
-	for _, name := range perConnection {
-		delete(out, name)
+	if list := in["Connection"]; list != nil {
+		eachToken(list, func(token string) { delete(out, textproto.CanonicalMIMEHeaderKey(token)) })
 	}
 	if _, ok := out["User-Agent"]; !ok {
 		out["User-Agent"] = nil // else net/http would send its own
 	}
 
-	one := make([]string, 0, 12) // the values that are set here, in one piece
 	set := func(name, value string) {
 		if value == "" { // nginx sends no header without a value
 			delete(out, name)
 			return
 		}
 		one = append(one, value)
-		out[name] = one[len(one)-1:]
+		out[name] = one[len(one)-1 : len(one) : len(one)]
 	}
 	client := x.clientIP()
 	set("X-Real-Ip", client)
@@ -64,7 +68,10 @@ func (x *exchange) upstreamHeader() http.Header {
 	if x.options.UpstreamRequestID {
 		set("X-Kong-Request-Id", x.id)
 	}
-	via := protocolVersion(x.r) + " " + kongVersion
+	via := "1.1 " + kongVersion
+	if v := protocolVersion(x.r); v != "1.1" {
+		via = v + " " + kongVersion
+	}
 	if list := in["Via"]; len(list) > 0 {
 		via = strings.Join(list, ", ") + ", " + via
 	}
@@ -84,6 +91,22 @@ func (x *exchange) upstreamHeader() http.Header {
 	return out
 }
 
+// headerSpace is a header for about n fields, and space for the values that are
+// set here, in one piece. A transport of net/http may read both after the try.
+func (x *exchange) headerSpace(n int) (http.Header, []string) {
+	if overHTTP2(x.match.Service.Protocol) {
+		return make(http.Header, n), make([]string, 0, len(x.values))
+	}
+	if x.outgoing == nil || len(x.outgoing) > maxOutgoing {
+		x.outgoing = make(http.Header, n)
+	}
+	clear(x.outgoing)
+	return x.outgoing, x.values[:0]
+}
+
+// maxOutgoing is how many fields a header may have had to be worth clearing.
+const maxOutgoing = 64
+
 // wantsWebSocket reports whether the client asks to change to the WebSocket
 // protocol, the only one that Kong passes on.
 func (x *exchange) wantsWebSocket() bool {
@@ -93,16 +116,23 @@ func (x *exchange) wantsWebSocket() bool {
 
 // endHop removes the headers of a response that end at this hop, but Upgrade.
 func endHop(h http.Header) {
-	eachToken(h["Connection"], func(token string) {
+	if list := h["Connection"]; list != nil {
+		endNamed(h, list)
+	}
+	for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Trailer"} {
+		delete(h, name)
+	}
+}
+
+// endNamed removes the headers that Connection names.
+func endNamed(h http.Header, list []string) {
+	eachToken(list, func(token string) {
 		switch name := textproto.CanonicalMIMEHeaderKey(token); name {
 		case "Close", "Keep-Alive", "Upgrade":
 		default:
 			delete(h, name)
 		}
 	})
-	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Trailer"} {
-		delete(h, name)
-	}
 }
 
 // clientHeader copies the headers of an upstream's response to the client's.
@@ -120,25 +150,30 @@ func (x *exchange) clientHeader(resp *http.Response) {
 		h["Content-Type"] = nil // else net/http would guess one
 	}
 
+	one := make([]string, 0, 5) // the values that are set here, in one piece
+	set := func(name, value string) {
+		one = append(one, value)
+		h[name] = one[len(one)-1 : len(one) : len(one)]
+	}
 	on := x.options.Headers
 	if on&gateway.HeaderServer != 0 && len(in["Server"]) == 0 {
-		h["Server"] = []string{kongVersion}
+		set("Server", kongVersion)
 	}
 	if on&gateway.HeaderVia != 0 {
 		via := x.via(x.match.Service.Protocol)
 		if list := in["Via"]; len(list) > 0 {
 			via = strings.Join(list, ", ") + ", " + via
 		}
-		h["Via"] = []string{via}
+		set("Via", via)
 	}
 	if on&gateway.HeaderProxyLatency != 0 {
-		h["X-Kong-Proxy-Latency"] = []string{milliseconds(x.sentAt.Sub(x.start))}
+		set("X-Kong-Proxy-Latency", milliseconds(x.sentAt.Sub(x.start)))
 	}
 	if on&gateway.HeaderUpstreamLatency != 0 {
-		h["X-Kong-Upstream-Latency"] = []string{milliseconds(time.Since(x.askedAt))}
+		set("X-Kong-Upstream-Latency", milliseconds(time.Since(x.askedAt)))
 	}
 	if on&gateway.HeaderUpstreamStatus != 0 {
-		h["X-Kong-Upstream-Status"] = []string{strconv.Itoa(resp.StatusCode)}
+		set("X-Kong-Upstream-Status", strconv.Itoa(resp.StatusCode))
 	}
 	x.setHashCookie(h)
 	x.commonHeaders(h)

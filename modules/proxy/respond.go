@@ -49,8 +49,19 @@ func (x *exchange) writeHead(status int) {
 	x.w.WriteHeader(status)
 }
 
-// buffers are for copying bodies.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+// buffers and largeBuffers are for copying bodies. One that is known to be large
+// costs fewer system calls in larger pieces.
+var (
+	buffers      = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+	largeBuffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
+)
+
+func buffersFor(resp *http.Response) *sync.Pool {
+	if resp.ContentLength > 32<<10 {
+		return &largeBuffers
+	}
+	return &buffers
+}
 
 // copyBody streams the body. A body that breaks off breaks the connection to
 // the client off as well, so that it cannot be taken for whole.
@@ -60,8 +71,9 @@ func (x *exchange) copyBody(t *try, resp *http.Response) {
 	if flush {
 		_ = control.Flush() // the client need not wait for the first byte to read the head
 	}
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
+	pool := buffersFor(resp)
+	buf := pool.Get().(*[]byte)
+	defer pool.Put(buf)
 	for {
 		t.watch.begin(reading)
 		n, err := resp.Body.Read(*buf)

@@ -43,6 +43,8 @@ const maxResponseHeader = 256 << 10
 type wire struct {
 	http1             *http1.Transport
 	http2, clearHTTP2 *http.Transport
+
+	senders map[string]sender // by the protocols of services
 }
 
 var wires = caddy.NewUsagePool()
@@ -70,7 +72,7 @@ func newWire() *wire {
 			HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 		}
 	}
-	return &wire{
+	w := &wire{
 		http1: &http1.Transport{
 			MaxIdle: idleTotal, MaxIdlePerKey: idlePerKey, IdleTimeout: idleTimeout,
 			MaxRequests: maxRequests, MaxHeaderBytes: maxResponseHeader,
@@ -78,6 +80,10 @@ func newWire() *wire {
 		http2:      transport(func(p *http.Protocols) { p.SetHTTP2(true) }),
 		clearHTTP2: transport(func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }),
 	}
+	w.senders = map[string]sender{
+		"http": w.sendHTTP1, "https": w.sendHTTP1, "grpc": w.sendClearHTTP2, "grpcs": w.sendHTTP2,
+	}
+	return w
 }
 
 // Destruct ends idle connections. Caddy's pool calls it when
@@ -94,17 +100,7 @@ type sender func(*try, *http.Request) (*http.Response, error)
 
 // sender sends requests to services of a protocol; nil if the protocol is not
 // one of HTTP's.
-func (w *wire) sender(protocol string) sender {
-	switch protocol {
-	case "http", "https":
-		return w.sendHTTP1
-	case "grpc":
-		return w.sendClearHTTP2
-	case "grpcs":
-		return w.sendHTTP2
-	}
-	return nil
-}
+func (w *wire) sender(protocol string) sender { return w.senders[protocol] }
 
 func (w *wire) sendHTTP1(t *try, req *http.Request) (*http.Response, error) {
 	return w.http1.RoundTrip(req, t.dial.key(), t)

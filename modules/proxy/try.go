@@ -23,6 +23,7 @@ import (
 type try struct {
 	dial     destination
 	watch    watch
+	request  http.Request // that it sends
 	start    time.Time
 	target   string       // for the log
 	streams  bool         // the client's body, on a goroutine of the transport
@@ -113,15 +114,15 @@ func (x *exchange) newTry(d destination, host, path string) (*try, *http.Request
 	}
 	rounds.add(t)
 
-	req := x.r.WithContext(t) // a copy, of which most is replaced
-	req.Proto, req.ProtoMajor, req.ProtoMinor = "HTTP/1.1", 1, 1
-	req.Host, req.RequestURI, req.TLS, req.RemoteAddr = host, path+x.query, nil, ""
-	req.Close, req.TransferEncoding = false, nil
+	req := &t.request
+	req.Method, req.Proto, req.ProtoMajor, req.ProtoMinor = x.r.Method, "HTTP/1.1", 1, 1
+	req.Host, req.RequestURI = host, path+x.query
 	req.Header = x.upstreamHeader()
-	req.GetBody = nil
+	if !x.body.none {
+		req.Trailer = x.r.Trailer
+	}
 	switch b := &x.body; {
 	case b.none:
-		req.Body, req.ContentLength, req.Trailer = nil, 0, nil
 	case b.stream != nil:
 		req.Body, req.ContentLength = &sentBody{from: b.stream, try: t}, b.length
 	default:
