@@ -38,7 +38,10 @@ type quicDoor struct {
 // keeps nothing open if it fails.
 func (s *server) openQUIC(ctx context.Context) error {
 	q := &quicDoor{}
-	config := &tls.Config{GetConfigForClient: s.configForQUIC}
+	// Handshakes begin with the listening, before the server has its door.
+	config := &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		return s.configForQUIC(q, hello)
+	}}
 	early := false // a request of 0-RTT can be replayed by others
 	var seen []netip.AddrPort
 	for _, sock := range s.sockets {
@@ -96,8 +99,8 @@ func (s *server) serveHTTP3(w http.ResponseWriter, r *http.Request) {
 }
 
 // configForQUIC asks the generation that serves now for its TLS config.
-func (s *server) configForQUIC(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-	if s.quic.refusing.Load() {
+func (s *server) configForQUIC(q *quicDoor, hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	if q.refusing.Load() {
 		return nil, http.ErrServerClosed
 	}
 	l := s.enter()
