@@ -28,6 +28,18 @@ import (
 //		error_default_type   <content type>
 //		proxy_ssl_verify     on|off
 //		allow_admin_upstream on|off
+//		ssl_cipher_suite          modern|intermediate|old|fips|custom
+//		ssl_ciphers               <OpenSSL's names...>
+//		ssl_protocols             TLSv1|TLSv1.1|TLSv1.2|TLSv1.3...
+//		ssl_prefer_server_ciphers on|off
+//		ssl_session_tickets       on|off
+//		ssl_session_timeout       <duration>
+//		ssl_session_cache_size    <size>
+//		ssl_cert                  <PEM files...>
+//		ssl_cert_key              <PEM files...>
+//		client_ssl                on|off
+//		client_ssl_cert           <PEM file>
+//		client_ssl_cert_key       <PEM file>
 //		dns_resolver         <addresses of name servers...>
 //		dns_hostsfile        <path>
 //		dns_order            LAST|SRV|A|AAAA|CNAME...

@@ -37,6 +37,7 @@ const (
 	caddyCore      = "github.com/caddyserver/caddy/v2"
 	caddyfileWords = "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	caddyHTTP      = "github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	caddyTLS       = "github.com/caddyserver/caddy/v2/modules/caddytls"
 	uuid           = "github.com/google/uuid"
 	zap            = "go.uber.org/zap"
 )
@@ -77,7 +78,7 @@ var house = []room{
 	{path: "modules/snapshot", floor: 6, uses: []string{uuid}},
 	{path: "modules/node", floor: 6, beside: []string{"modules/snapshot"}, uses: []string{caddyCore, uuid, zap}},
 
-	{path: "modules/gateway", floor: 7, uses: []string{caddyCore, zap, "github.com/gaissmai/bart", "golang.org/x/net"}},
+	{path: "modules/gateway", floor: 7, uses: []string{caddyCore, caddyfileWords, caddyTLS, zap, "github.com/caddyserver/certmagic", "github.com/gaissmai/bart", "golang.org/x/net"}},
 
 	{path: "modules/proxy", floor: 8, uses: []string{uuid, caddyCore, caddyfileWords, caddyHTTP, zap, "golang.org/x/net"}},
 	{path: "modules/stream", floor: 8, uses: []string{uuid, caddyCore, caddyfileWords, zap, "github.com/mholt/caddy-l4", "github.com/pires/go-proxyproto", "github.com/prometheus/client_golang", "golang.org/x/sys"}},

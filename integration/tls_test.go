@@ -134,3 +134,17 @@ func TestTLS_defaults(t *testing.T) {
 		}
 	}
 }
+
+// keyPair is a self-signed certificate for a server.
+func keyPair(t *testing.T) *tls.Certificate {
+	t.Helper()
+	var text struct{ Cert, Key string }
+	if err := json.Unmarshal([]byte(pair(t, "server")), &text); err != nil {
+		t.Fatal(err)
+	}
+	c, err := tls.X509KeyPair([]byte(text.Cert), []byte(text.Key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &c
+}

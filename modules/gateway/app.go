@@ -3,7 +3,6 @@
 package gateway
 
 import (
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,6 +46,8 @@ type App struct {
 	options *Options
 	logger  *zap.Logger
 
+	defaultPair *certs.Pair // of ssl_cert; nil: the self-signed one
+
 	needed  bool   // set while provisioning; see Require
 	unguard func() // see guardCaddyAdmin
 
@@ -78,6 +79,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	ctx.GetMetricsRegistry().MustRegister(metrics.Totals())
 
 	if a.options, err = a.Settings.parse(a.logger); err != nil {
+		return err
+	}
+	if err := a.complete(&a.options.tls); err != nil {
+		return err
+	}
+	if err := a.loadFiles(); err != nil {
 		return err
 	}
 	if !a.DefaultListeners {
@@ -204,26 +211,6 @@ func (a *App) Resolver() *dns.Resolver {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.resolver
-}
-
-// ServerTLS answers the TLS of the gateway's own listeners: with the
-// certificate whose SNI fits, live, else with the default ones. Call it in
-// Start.
-func (a *App) ServerTLS(ctx caddy.Context) (*tls.Config, error) {
-	n, err := a.Node()
-	if err != nil {
-		return nil, err
-	}
-	def, err := certs.Default(ctx, ctx.Storage())
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if c := n.View().Snapshot.Certificates().Certificate(hello, def); c != nil {
-			return c, nil
-		}
-		return nil, errors.New("no certificate")
-	}}, nil
 }
 
 // Options returns the settings in the form that the data path reads. It does

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -106,6 +107,8 @@ type Settings struct {
 	// Whether a service may point at this process's own Admin API, Status API
 	// or Caddy's admin endpoint. Default: false.
 	AllowAdminUpstream bool `json:"allow_admin_upstream,omitempty"`
+
+	TLSSettings
 }
 
 // Options are the settings as the data path reads them. They do not change.
@@ -120,6 +123,10 @@ type Options struct {
 	AllowAdminUpstream bool
 	DNS                dns.Config
 	TrustUnix          bool // peers on Unix sockets are trusted
+
+	tls       tlsOptions
+	client    *tls.Certificate // of client_ssl; nil: none
+	clientKey string           // names it
 
 	trusted *bart.Lite
 	ports   map[uint16]uint16
@@ -189,6 +196,9 @@ func (s *Settings) parse(logger *zap.Logger) (*Options, error) {
 	}
 	var err error
 	if o.DNS, err = s.parseDNS(); err != nil {
+		return nil, err
+	}
+	if o.tls, err = s.TLSSettings.parse(logger); err != nil {
 		return nil, err
 	}
 	if name := s.RealIPHeader; name != "" {

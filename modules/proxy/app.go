@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"crypto/tls"
+	"errors"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -74,9 +75,12 @@ func (a *App) Start() error {
 	a.engine.intercepts = slices.ContainsFunc(a.Listen, func(b listen.Bind) bool { return b.Transparent != "" })
 	var handshake func(*tls.ClientHelloInfo) (*tls.Config, error)
 	if slices.ContainsFunc(a.Listen, func(b listen.Bind) bool { return b.SSL }) {
-		config, err := app.ServerTLS(a.ctx)
+		config, err := app.ServerTLS(a.ctx, a.Option())
 		if err != nil {
 			return err
+		}
+		if !app.TLS13() && slices.ContainsFunc(a.Listen, func(b listen.Bind) bool { return b.HTTP3 }) {
+			return errors.New("proxy_listen: flag \"http3\" needs TLS 1.3, which ssl_cipher_suite or ssl_protocols turns off")
 		}
 		handshake = func(*tls.ClientHelloInfo) (*tls.Config, error) { return config, nil }
 	}

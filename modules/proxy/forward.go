@@ -148,6 +148,7 @@ func (x *exchange) dialFor(u *snapshot.Upstream, address, hostHeader string) des
 		return d
 	}
 	d.tls = s.TLS(strings.Trim(hostOnly(hostHeader), "[]"), u, x.options.ProxySSLVerify)
+	x.options.Identify(d.tls)
 	return d
 }
 

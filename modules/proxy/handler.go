@@ -29,6 +29,11 @@ type Handler struct {
 	// site. Default: false, they are answered with Kong's 404.
 	Pass bool `json:"pass,omitempty"`
 
+	// How long clients may take for the single steps of a request. The server
+	// of the site has its own limits for what comes before and after: here,
+	// `header` and `idle` mean nothing. Default: 60s each.
+	Timeouts serve.Timeouts `json:"timeouts,omitzero"`
+
 	app    *gateway.App
 	logger *zap.Logger
 
@@ -48,6 +53,12 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // share is held from now on: a reload may come between two requests.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger = ctx.Logger()
+	if err := serve.CheckLimits("gateway", h.Timeouts, 0, 0); err != nil {
+		return err
+	}
+	if h.Timeouts.Header != 0 || h.Timeouts.Idle != 0 {
+		return errors.New("gateway: timeouts: header and idle are limits of the site's server; expected body or send")
+	}
 	if h.app, err = gateway.From(ctx); err != nil {
 		return err
 	}
@@ -93,7 +104,7 @@ func (h *Handler) open() (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.engine = NewEngine(n, h.app.Resolver(), h.app.Options(), serve.Timeouts{}, h.logger)
+	h.engine = NewEngine(n, h.app.Resolver(), h.app.Options(), h.Timeouts, h.logger)
 	return h.engine, nil
 }
 
@@ -116,20 +127,63 @@ func (h *Handler) Cleanup() error {
 //
 //	gateway {
 //		pass
+//		timeouts {
+//			read_body <duration>
+//			write     <duration>
+//		}
 //	}
+//
+// The other timeouts of `proxy_listen` are limits of the site's server; Caddy's
+// global option `servers` sets them.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	if d.NextArg() {
 		return d.Errf("gateway takes no argument but a matcher, got %q", d.Val())
 	}
-	for d.NextBlock(0) {
-		if d.Val() != "pass" {
-			return d.Errf("unrecognized option %q; expected pass", d.Val())
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch word := d.Val(); word {
+		case "pass":
+			h.Pass = true
+		case "timeouts":
+		default:
+			return d.Errf("unrecognized option %q; expected pass or timeouts", word)
 		}
+		word := d.Val()
 		if d.NextArg() {
-			return d.Errf("pass takes no argument, got %q", d.Val())
+			return d.Errf("%s takes no argument, got %q", word, d.Val())
 		}
-		h.Pass = true
+		if word == "timeouts" {
+			if err := h.unmarshalTimeouts(d); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalTimeouts(d *caddyfile.Dispenser) error {
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var limit *caddy.Duration
+		word := d.Val()
+		switch word {
+		case "read_body":
+			limit = &h.Timeouts.Body
+		case "write":
+			limit = &h.Timeouts.Send
+		case "read_header", "idle":
+			return d.Errf("%s is a limit of the site's server, which the global option servers sets; expected read_body or write", word)
+		default:
+			return d.Errf("unrecognized option %q; expected read_body or write", word)
+		}
+		args := d.RemainingArgs()
+		if len(args) != 1 {
+			return d.Errf("%s: expected a duration such as 30s", word)
+		}
+		value, err := caddy.ParseDuration(args[0])
+		if err != nil || value < 0 {
+			return d.Errf("%s: expected a duration such as 30s, got %q", word, args[0])
+		}
+		*limit = caddy.Duration(value)
 	}
 	return nil
 }

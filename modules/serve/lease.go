@@ -117,7 +117,7 @@ func (l *Lease) withProtos(given *tls.Config, protos []string) *tls.Config {
 		return last.complete
 	}
 	complete := given.Clone()
-	complete.NextProtos = protos
+	complete.NextProtos = append(slices.Clone(protos), given.NextProtos...)
 	l.alpn.Store(&alpnConfig{given, complete})
 	return complete
 }

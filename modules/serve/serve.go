@@ -82,8 +82,8 @@ type Generation struct {
 
 	// TLS answers a ClientHello on a bind with `ssl`, and is not called on
 	// others. It should return the same *tls.Config as long as nothing
-	// changes, with a GetCertificate that is live. NextProtos is the server's
-	// business. Session tickets outlive the generation unless the config brings
+	// changes, with a GetCertificate that is live. The server's own
+	// protocols stand before its NextProtos. Session tickets outlive the generation unless the config brings
 	// its own keys.
 	TLS func(*tls.ClientHelloInfo) (*tls.Config, error)
 

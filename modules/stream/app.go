@@ -111,7 +111,7 @@ func (a *App) Start() error {
 		e.access = a.logger.Named("access")
 	}
 	if slices.ContainsFunc(a.Listen, func(b listen.Bind) bool { return b.SSL }) {
-		if e.tls, err = app.ServerTLS(a.ctx); err != nil {
+		if e.tls, err = app.ServerTLS(a.ctx, "stream_listen"); err != nil {
 			return err
 		}
 	}

@@ -109,7 +109,7 @@ func (h *Handler) open() (*Engine, error) {
 		}
 		e := &Engine{node: n, options: h.app.Options(), resolver: h.app.Resolver(), logger: h.logger, hello: defaultHelloTimeout}
 		if h.SSL {
-			if e.tls, err = h.app.ServerTLS(h.ctx); err != nil {
+			if e.tls, err = h.app.ServerTLS(h.ctx, "layer4"); err != nil {
 				return nil, err
 			}
 		}

@@ -166,7 +166,9 @@ func (f *flow) try(c *chooser) (net.Conn, error, *failure) {
 	if !f.encrypts() {
 		return conn, nil, nil
 	}
-	t := tls.Client(conn, s.TLS(f.upstreamName(u), u, f.engine.options.ProxySSLVerify).Config())
+	secure := s.TLS(f.upstreamName(u), u, f.engine.options.ProxySSLVerify)
+	f.engine.options.Identify(secure)
+	t := tls.Client(conn, secure.Config())
 	if err := t.HandshakeContext(ctx); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("tls handshake with %s: %w", f.place.address, err), nil
