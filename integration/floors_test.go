@@ -75,6 +75,8 @@ var house = []room{
 	{path: "modules/http1", floor: 4, uses: []string{"golang.org/x/net/http/httpguts"}},
 	{path: "modules/serve", floor: 4, beside: []string{"modules/http1"}, uses: []string{caddyCore, zap, "github.com/pires/go-proxyproto", "github.com/quic-go/quic-go"}},
 
+	{path: "modules/plugin", floor: 5, uses: []string{caddyCore, uuid, zap}},
+
 	{path: "modules/snapshot", floor: 6, uses: []string{uuid}},
 	{path: "modules/node", floor: 6, beside: []string{"modules/snapshot"}, uses: []string{caddyCore, uuid, zap}},
 

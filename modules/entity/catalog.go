@@ -31,6 +31,14 @@ type PluginKind struct {
 	NoConsumer bool     // the plugin cannot be bound to a consumer
 	NoRoute    bool
 	NoService  bool
+
+	// Any says that the configuration is any JSON object, which only the
+	// plugin itself can judge. Config is then nil.
+	Any bool
+
+	// Tables are the entities that the plugin brings, such as credentials:
+	// new ones for each catalog, parents before children.
+	Tables []*schema.Table
 }
 
 // Core makes the tables of all core entities, parents before children. Each
@@ -54,8 +62,12 @@ func Core() []*schema.Table {
 }
 
 // NewCatalog makes the catalog of the core entities, the plugins of the given
-// names, and the extra tables that those bring (parents before children).
+// names with the tables that they bring, and extra ones (parents before
+// children).
 func NewCatalog(plugins map[string]PluginKind, extra ...*schema.Table) *Catalog {
+	for _, name := range slices.Sorted(maps.Keys(plugins)) {
+		extra = append(extra, plugins[name].Tables...)
+	}
 	c := &Catalog{
 		tables:  append(Core(), extra...),
 		byName:  make(map[string]*schema.Table),

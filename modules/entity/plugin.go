@@ -22,9 +22,22 @@ type Plugin struct {
 	Config       json.RawMessage `json:"config"`
 	Protocols    []string        `json:"protocols"`
 	Enabled      bool            `json:"enabled"`
+	Ordering     *Ordering       `json:"ordering"`
 	Tags         []string        `json:"tags"`
 	CreatedAt    int64           `json:"created_at"` // seconds
 	UpdatedAt    int64           `json:"updated_at"`
+}
+
+// Ordering moves a plugin among those that act on a request, other than by its
+// priority: in the phase access, which alone can be ordered.
+type Ordering struct {
+	Before *OrderingPhases `json:"before"`
+	After  *OrderingPhases `json:"after"`
+}
+
+// OrderingPhases names the plugins before or after which one is to run.
+type OrderingPhases struct {
+	Access []string `json:"access"`
 }
 
 // pluginsTable has no variants yet: catalogs add them.
@@ -56,8 +69,16 @@ func pluginFields() []schema.Field {
 		{Name: "config", Kind: schema.Record, Abstract: true, Doc: "The settings of the plugin."},
 		protocolsField(nil),
 		{Name: "enabled", Kind: schema.Boolean, Required: true, Default: true, Doc: "Whether the plugin is applied."},
+		{Name: "ordering", Kind: schema.Record, Doc: "Plugins before or after which the plugin runs, whatever their priorities.",
+			Fields: &schema.Fields{List: []schema.Field{orderingField("before"), orderingField("after")}}},
 		tagsField(),
 	}
+}
+
+func orderingField(name string) schema.Field {
+	return schema.Field{Name: name, Kind: schema.Record, Fields: &schema.Fields{List: []schema.Field{
+		{Name: "access", Kind: schema.Array, Elem: &schema.Field{Kind: schema.String}, Doc: "Names of plugins."},
+	}}}
 }
 
 func protocolsField(allowed []string) schema.Field {
@@ -73,7 +94,7 @@ func protocolsField(allowed []string) schema.Field {
 // fields answers how a plugin refines the table plugins.
 func (k PluginKind) fields() *schema.Fields {
 	config := k.Config
-	if config == nil {
+	if config == nil && !k.Any {
 		config = &schema.Fields{}
 	}
 	fs := &schema.Fields{List: []schema.Field{

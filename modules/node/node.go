@@ -14,6 +14,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/balancer/health"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
 	"github.com/portcullis-gateway/portcullis/modules/store"
@@ -32,6 +33,10 @@ type Config struct {
 	// AllowAdminUpstream lets health checks probe this process's private
 	// listeners.
 	AllowAdminUpstream bool
+
+	// Plugins loads the plugins; its Node and Pools are filled in. Nil: they
+	// are not loaded.
+	Plugins *plugin.Loader
 }
 
 // Node is one configuration generation's view of a world. All methods are safe
@@ -42,6 +47,7 @@ type Node struct {
 	resolver balancer.Resolver
 	health   health.Settings
 	logger   *zap.Logger
+	plugins  *plugin.Loader // nil: plugins are not loaded
 
 	view   atomic.Pointer[View] // written under the world's lock; read by all
 	closed atomic.Bool
@@ -73,8 +79,11 @@ func Open(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{world: w, store: cfg.Store, resolver: cfg.Resolver, logger: cfg.Logger,
+	n := &Node{world: w, store: cfg.Store, resolver: cfg.Resolver, logger: cfg.Logger, plugins: cfg.Plugins,
 		health: health.Settings{Logger: cfg.Logger.Named("health"), Guarded: !cfg.AllowAdminUpstream}}
+	if n.plugins != nil {
+		n.plugins.World, n.plugins.Node, n.plugins.Pools = cfg.Store.Identity(), w.id, w.pools
+	}
 	w.join(n)
 
 	v := n.View()
@@ -170,6 +179,12 @@ func (n *Node) Database() string { return n.store.Name() }
 // ID identifies this process to clients. It stays the same across reloads and
 // differs after a restart.
 func (n *Node) ID() uuid.UUID { return n.world.id }
+
+// publish makes a view the current one.
+func (n *Node) publish(v *View) {
+	n.view.Store(v)
+	v.Snapshot.Live()
+}
 
 // Health tells how an upstream and its targets are. If a name was never looked up
 // yet, it waits for that until ctx ends.

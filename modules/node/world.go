@@ -99,10 +99,10 @@ func (w *world) Destruct() error {
 func (w *world) join(n *Node) {
 	w.writer <- struct{}{}
 	defer func() { <-w.writer }()
-	s := snapshot.New(w.image, w.pools)
+	s := snapshot.NewWithPlugins(w.image, w.pools, n.plugins)
 	w.use(n)
 	s.Publish()
-	n.view.Store(&View{Image: w.image, Snapshot: s, Hash: w.hash, unread: w.unread})
+	n.publish(&View{Image: w.image, Snapshot: s, Hash: w.hash, unread: w.unread})
 	w.nodes = append(w.nodes, n)
 }
 
@@ -110,6 +110,7 @@ func (w *world) leave(n *Node) {
 	w.writer <- struct{}{}
 	defer func() { <-w.writer }()
 	w.nodes = slices.DeleteFunc(w.nodes, func(m *Node) bool { return m == n })
+	n.View().Snapshot.Close()
 	if len(w.nodes) > 0 { // the youngest that is left has the say
 		w.use(w.nodes[len(w.nodes)-1])
 	}
@@ -144,6 +145,9 @@ func (w *world) write(ctx context.Context, p write) error {
 	}
 	changes := tx.Changes()
 	image := tx.Image()
+	if err := w.allowed(changes); err != nil {
+		return err
+	}
 
 	next := make([]*snapshot.Snapshot, len(w.nodes))
 	for i, n := range w.nodes {
@@ -171,7 +175,28 @@ func (w *world) write(ctx context.Context, p write) error {
 		next[0].Publish() // they are of the same changes
 	}
 	for i, n := range w.nodes {
-		n.view.Store(&View{Image: image, Snapshot: next[i], Hash: w.hash, unread: w.unread})
+		n.publish(&View{Image: image, Snapshot: next[i], Hash: w.hash, unread: w.unread})
+	}
+	return nil
+}
+
+// allowed refuses plugins that a configuration does not let in, in the words of
+// the table's own refusal.
+func (w *world) allowed(changes []store.Change) error {
+	for _, c := range changes {
+		if c.Table != "plugins" || c.After == nil {
+			continue
+		}
+		now, err := entity.Decode[entity.Plugin](c.After.Data)
+		if err != nil {
+			return err
+		}
+		for _, n := range w.nodes {
+			if n.plugins != nil && n.plugins.Enabled != nil && !n.plugins.Enabled(now.Name) {
+				return schema.Violation(schema.Object{"name": fmt.Sprintf(
+					"plugin '%s' not enabled; add it to the 'plugins' configuration property", now.Name)})
+			}
+		}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/certs"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 	"github.com/portcullis-gateway/portcullis/modules/trie"
@@ -25,12 +26,17 @@ type edit struct {
 	upstreams *trie.Edit[*Upstream]
 	trusting  *trie.Edit[uuid.UUID]
 	certs     *certs.Edit
+	instances *trie.Edit[*plugin.Instance]
 	names     []*entity.SNI // to be set when all names that are given up are gone
 
 	dirtyServices  map[uuid.UUID]bool
 	dirtyUpstreams map[uuid.UUID]string // the name it had before, "" if none
 	authorities    bool                 // a ca_certificate changed
 	toggled        map[uuid.UUID]bool   // services whose enabled changed, to what
+	regroup        map[uuid.UUID]bool   // routes whose plugins changed
+
+	globalsBefore, globalsAfter []*plugin.Instance // what changed among the global plugins
+	turnover                    *plugin.Turnover
 
 	changed  map[rowKey]bool
 	problems map[rowKey]Problem
@@ -50,6 +56,9 @@ func (s *Snapshot) edit(im *store.Image) *edit {
 		dirtyServices:  map[uuid.UUID]bool{},
 		dirtyUpstreams: map[uuid.UUID]string{},
 		toggled:        map[uuid.UUID]bool{},
+		regroup:        map[uuid.UUID]bool{},
+		instances:      s.instances.Edit(),
+		turnover:       plugin.NewTurnover(s.epoch),
 		changed:        map[rowKey]bool{},
 		problems:       maps.Clone(s.problems),
 		plans:          map[uuid.UUID]*balancer.Plan{},
@@ -76,6 +85,8 @@ func (e *edit) change(c store.Change) {
 		e.changeSNI(c)
 	case "ca_certificates":
 		e.authorities = true
+	case "plugins":
+		e.changePlugin(c)
 	}
 }
 
@@ -128,6 +139,7 @@ func (e *edit) finish() (*Snapshot, []Problem) {
 	for id, on := range e.toggled {
 		e.toggleRoutes(id, on)
 	}
+	e.regroupRoutes()
 	next := &Snapshot{
 		routes:    e.routes.Index(),
 		streams:   e.streams.Index(),
@@ -139,6 +151,7 @@ func (e *edit) finish() (*Snapshot, []Problem) {
 		pools:     e.base.pools,
 		plans:     e.plans,
 	}
+	e.finishPlugins(next)
 	var refused []Problem
 	for k, p := range e.problems {
 		if e.changed[k] && !p.tolerated {

@@ -6,12 +6,16 @@ import (
 	"sync"
 
 	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
 
 // Route is a route that requests, connections or UDP sessions may take.
 type Route struct {
 	*entity.Route
+
+	plugins *plugin.Bindings
+	cell    plugin.Cell
 }
 
 func (e *edit) changeRoute(c store.Change) {
@@ -36,10 +40,11 @@ func (e *edit) addRoute(row *store.Row) {
 	r.PathHandling = ""
 	r.Tags = nil
 	var err error
+	route := &Route{Route: r, plugins: e.bindings("route", row.ID)}
 	if forHTTP(r.Protocols) {
-		err = e.routes.Add(r, &Route{Route: r})
+		err = e.routes.Add(r, route)
 	} else {
-		err = e.streams.Add(r, &Route{Route: r})
+		err = e.streams.Add(r, route)
 	}
 	if err != nil {
 		e.problem("routes", row.ID, err)

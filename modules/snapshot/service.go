@@ -14,6 +14,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/dial"
 	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
 
@@ -36,6 +37,8 @@ type Service struct {
 	// Err says why the service cannot be used; requests for it are answered
 	// with an error.
 	Err error
+
+	plugins *plugin.Bindings
 }
 
 // TLS is how connections to the service are secured, towards a server of the
@@ -111,7 +114,7 @@ func (e *edit) compileService(id uuid.UUID, set *certs.Set) {
 		e.services.Put(key, &Service{Service: &entity.Service{ID: id}, Err: fmt.Errorf("service %s could not be read", id)})
 		return
 	}
-	s := &Service{Service: v}
+	s := &Service{Service: v, plugins: e.bindings("service", id)}
 	if ip, ok := dns.Literal(v.Host); ok {
 		s.Address = netip.AddrPortFrom(ip, uint16(v.Port)).String()
 	}

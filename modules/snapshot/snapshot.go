@@ -10,6 +10,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/certs"
+	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 	"github.com/portcullis-gateway/portcullis/modules/trie"
@@ -27,6 +28,12 @@ type Snapshot struct {
 	problems  map[rowKey]Problem // never written after the snapshot is published
 	pools     *balancer.Pools
 	plans     map[uuid.UUID]*balancer.Plan // of upstreams that the last Apply touched; nil: gone
+
+	loader    *plugin.Loader // nil: plugins are not loaded
+	instances trie.Map[*plugin.Instance]
+	globals   *plugin.Globals  // nil: there has never been a plugin
+	epoch     *plugin.Epoch    // the same
+	turnover  *plugin.Turnover // the same; only the writer touches it
 }
 
 type rowKey struct {
@@ -54,14 +61,18 @@ type Match struct {
 
 // New compiles all that the image holds. Rows that do not compile become
 // problems. The pools are those of all snapshots of one world.
-func New(im *store.Image, pools *balancer.Pools) *Snapshot {
-	empty := &Snapshot{routes: router.New[*Route](), streams: router.NewStreams[*Route](), certs: certs.New(), pools: pools}
+// Plugins are not loaded; see NewWithPlugins.
+func New(im *store.Image, pools *balancer.Pools) *Snapshot { return build(im, pools, nil) }
+
+func build(im *store.Image, pools *balancer.Pools, loader *plugin.Loader) *Snapshot {
+	empty := &Snapshot{routes: router.New[*Route](), streams: router.NewStreams[*Route](), certs: certs.New(), pools: pools, loader: loader}
 	e := empty.edit(im)
-	for _, table := range []string{"certificates", "snis", "upstreams", "services", "routes"} {
+	for _, table := range []string{"certificates", "snis", "upstreams", "services", "plugins", "routes"} {
 		im.Ascend(table, uuid.Nil, func(r *store.Row) bool {
 			e.change(store.Change{Table: table, After: r})
 			return true
 		})
+		clear(e.regroup) // the routes are still to come
 	}
 	s, _ := e.finish()
 	return s
@@ -95,8 +106,14 @@ func (s *Snapshot) Publish() {
 	s.pools.Settle()
 }
 
-// Discard forgets what was made for a snapshot that will not be published.
-func (s *Snapshot) Discard() { s.pools.Settle() }
+// Discard forgets what was made for a snapshot that will not be published. After
+// Live it is harmless.
+func (s *Snapshot) Discard() {
+	s.pools.Settle()
+	if s.turnover != nil {
+		s.turnover.Undo()
+	}
+}
 
 // Match finds the route of a request and the service behind it.
 func (s *Snapshot) Match(r *router.Request) (Match, bool) {

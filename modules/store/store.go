@@ -11,8 +11,11 @@ package store
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/google/uuid"
+
+	"github.com/portcullis-gateway/portcullis/modules/entity"
 )
 
 // ID identifies a row within its table.
@@ -25,6 +28,26 @@ type Row struct {
 
 	// Data is the compact JSON that schema.Table.Pack writes. Its "id" is ID.
 	Data []byte
+
+	view atomic.Pointer[any] // see View; the one thing that is written later
+}
+
+// View answers the typed view of a row. It is decoded when it is asked for at
+// first and then kept with the row, so readers on the data path do not pay
+// for it; they must not change it. A row should be read as one type only.
+func View[T any](r *Row) (*T, error) {
+	if p := r.view.Load(); p != nil {
+		if v, ok := (*p).(*T); ok {
+			return v, nil
+		}
+	}
+	v, err := entity.Decode[T](r.Data)
+	if err != nil {
+		return nil, err
+	}
+	var kept any = v
+	r.view.Store(&kept)
+	return v, nil
 }
 
 // A Change is what a transaction did to one row: an insert has no Before, a

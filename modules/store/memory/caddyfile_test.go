@@ -232,7 +232,7 @@ func TestCaddyfile_errors(t *testing.T) {
 		{"unknown field of a record", "memory {\n\tupstream a {\n\t\thealthchecks {\n\t\t\tpasive {\n\t\t\t}\n\t\t}\n\t}\n}",
 			`unrecognized option "pasive" in healthchecks; expected one of: active, passive, threshold, at Testfile:4`},
 		{"unknown setting of a plugin", "memory {\n\tplugin rate-limiting {\n\t\tminutes 1\n\t}\n}",
-			`unrecognized option "minutes" in plugin; expected a field of it or of its config: config, consumer, created_at, enabled, id, instance_name, minute, name, policy, protocols, redis, route, service, tags, updated_at, at Testfile:3`},
+			`unrecognized option "minutes" in plugin; expected a field of it or of its config: config, consumer, created_at, enabled, id, instance_name, minute, name, ordering, policy, protocols, redis, route, service, tags, updated_at, at Testfile:3`},
 		{"too many arguments", "memory {\n\tservice a http://b c\n}", `unexpected argument "c": service takes [<name>] [<url>], at Testfile:2`},
 		{"no arguments at all", "memory {\n\tcertificate a\n}", `unexpected argument "a": certificate takes no arguments, at Testfile:2`},
 		{"two names of a route", "memory {\n\troute a b\n}", `unexpected argument "b": route takes [<name>] [<paths...>], each path beginning with / or ~/, at Testfile:2`},

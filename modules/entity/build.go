@@ -1,0 +1,37 @@
+package entity
+
+import "github.com/portcullis-gateway/portcullis/modules/schema"
+
+// What plugins build their tables and configurations of, besides schema's own
+// words (kong/db/schema/typedefs.lua).
+
+// Credential makes the table of what consumers show or belong to: fields beside
+// the id, the consumer that each row belongs to and is deleted with, the time
+// of its creation and tags. The path is its segment in URLs. The key is the
+// unique field that may stand for the id there; empty: none.
+func Credential(name, path, key string, fields ...schema.Field) *schema.Table {
+	list := []schema.Field{
+		idField(),
+		createdAt(),
+		required(documented(foreign("consumer", "consumers", schema.Cascade), "The consumer that this belongs to.")),
+	}
+	list = append(list, fields...)
+	return &schema.Table{Name: name, Path: path, Key: key, Fields: &schema.Fields{List: append(list, tagsField())}}
+}
+
+// HeaderName is a field for the name of an HTTP header. As the element of a
+// list it needs no name.
+func HeaderName(name string) schema.Field { return headerName(name) }
+
+// Required makes a field required.
+func Required(f schema.Field) schema.Field { return required(f) }
+
+// Default gives a field a normalised default: int64 for integers, float64 for
+// numbers, []any for lists.
+func Default(f schema.Field, v any) schema.Field { return withDefault(f, v) }
+
+// Anonymous is the field `anonymous` of plugins that authenticate.
+func Anonymous() schema.Field {
+	return schema.Field{Name: "anonymous", Kind: schema.String,
+		Doc: "The id or username of a consumer who stands for clients that could not be authenticated. Unset: those are refused."}
+}

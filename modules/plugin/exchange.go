@@ -1,0 +1,443 @@
+package plugin
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/store"
+)
+
+// A Directory answers rows of entities, all of one moment. The store's image is
+// one. [Find], [Get] and [Children] read it with types.
+type Directory interface {
+	Get(table string, id uuid.UUID) (*store.Row, bool)
+	ByKey(table, field, value string) (*store.Row, bool)
+	AscendChildren(table, field string, parent, after uuid.UUID, yield func(*store.Row) bool)
+}
+
+// Find answers the row whose unique field has the value. It takes one step in an
+// index, and decodes a row once in its life: do not change what it answers.
+func Find[T any](d Directory, table, field, value string) (*T, bool) {
+	row, ok := d.ByKey(table, field, value)
+	return typed[T](row, ok)
+}
+
+// Get answers the row with the identifier, as Find does.
+func Get[T any](d Directory, table string, id uuid.UUID) (*T, bool) {
+	row, ok := d.Get(table, id)
+	return typed[T](row, ok)
+}
+
+// Children yields the rows of a table whose foreign field refers to the parent,
+// as Find does.
+func Children[T any](d Directory, table, field string, parent uuid.UUID) func(func(*T) bool) {
+	return func(yield func(*T) bool) {
+		d.AscendChildren(table, field, parent, uuid.Nil, func(r *store.Row) bool {
+			v, ok := typed[T](r, true)
+			return !ok || yield(v)
+		})
+	}
+}
+
+func typed[T any](r *store.Row, ok bool) (*T, bool) {
+	if !ok {
+		return nil, false
+	}
+	v, err := store.View[T](r)
+	return v, err == nil
+}
+
+// A Host is the engine that an Exchange is in.
+type Host interface {
+	// Forward passes the request to the route's service and writes the
+	// response, or the answer if there is no service.
+	Forward()
+
+	// Replace puts another writer and request in the place of those before,
+	// for what follows.
+	Replace(http.ResponseWriter, *http.Request)
+
+	// Answer writes the answer of a plugin.
+	Answer(*Answer)
+}
+
+// An Exchange is one request on its way through the gateway and its response on
+// the way back, as plugins see them (in Kong, the PDK). It belongs to one
+// goroutine and is used again when the request is over: keep nothing of it.
+type Exchange struct {
+	// Request is what the client sent, with the changes of plugins that are
+	// handlers of Caddy. Do not change it: see UpstreamHeader and the other
+	// methods about the upstream.
+	Request *http.Request
+
+	ID       string         // of the request: 32 hexadecimal digits
+	Client   netip.AddrPort // who asks, by trusted_ips and real_ip_header; invalid on a Unix socket
+	Start    time.Time
+	Scheme   string // that the client used, as far as a trusted peer says: http or https
+	Hostname string // of the Host header: without port, in lower case
+	Port     string // that the request arrived on
+	Node     uuid.UUID
+
+	Route     *entity.Route     // nil in the phase rewrite, and if none matched
+	Service   *entity.Service   // nil: none
+	Captures  map[string]string // of the route's regex path, by name and number
+	Directory Directory
+	Logger    *zap.Logger
+
+	// Who asks, once a plugin has authenticated; see Authenticate.
+	Consumer   *entity.Consumer
+	Credential *Credential
+	Groups     []string // that a plugin other than acl says the client belongs to
+
+	// Outcome is what became of the request, in the phase log.
+	Outcome Outcome
+
+	host     Host
+	upstream Upstream
+	writer   Writer
+	run      run
+	answered bool // by a plugin
+}
+
+// Outcome is what became of a request.
+type Outcome struct {
+	Status         int
+	UpstreamStatus int   // 0: there was no response of an upstream
+	RequestSize    int64 // bytes of head and body
+	ResponseSize   int64
+	BodySent       int64 // bytes of the response's body
+	Tries          []Try
+	UpstreamURI    string // empty: it was not passed on
+
+	Request time.Duration // from the request's head to the end of the response
+	Gateway time.Duration // spent in the gateway: Kong's latencies.kong
+	Proxy   time.Duration // until the upstream's head came; below 0: not passed on
+	Receive time.Duration // from there to the end of the response
+
+	FromUpstream bool // the response is an upstream's: Kong's source
+}
+
+// A Try is one attempt to reach a target.
+type Try struct {
+	Address  netip.AddrPort
+	Start    time.Time
+	Duration time.Duration // until it was chosen
+	State    string        // failed, or empty
+	Code     int           // the status that a failed try stands for; 0: none
+}
+
+var exchanges = sync.Pool{New: func() any { return new(Exchange) }}
+
+// Begin answers an exchange for a request that chains may act on. End must
+// follow.
+func Begin(h Host, g *Globals) *Exchange {
+	x := exchanges.Get().(*Exchange)
+	x.host, x.run.globals = h, g
+	return x
+}
+
+// End gives the exchange back.
+func (x *Exchange) End() {
+	r, w := x.run, x.writer.reset()
+	r.reset()
+	*x = Exchange{run: r, writer: w}
+	exchanges.Put(x)
+}
+
+// Set keeps a value for the plugin that is running, for its later phases on the
+// same request.
+func (x *Exchange) Set(v any) { x.run.slots[x.run.at] = v }
+
+// Value answers what the plugin that is running has Set, or nil.
+func (x *Exchange) Value() any { return x.run.slots[x.run.at] }
+
+// ClientIP is the client's address as text; "unix:" if it has none.
+func (x *Exchange) ClientIP() string {
+	if !x.Client.IsValid() {
+		return "unix:"
+	}
+	return x.Client.Addr().String()
+}
+
+// Rewrite runs the phase of that name.
+func (c *Chain) Rewrite(x *Exchange) error {
+	if c == nil || !c.rewrites {
+		return nil
+	}
+	x.run.begin(c)
+	defer x.run.forget()
+	for i := range c.steps {
+		in := x.run.choose(c, i, nil)
+		if in == nil || in.rewrite == nil {
+			continue
+		}
+		x.run.at = i
+		if err := in.rewrite.Rewrite(x); err != nil {
+			return in.explain(err)
+		}
+	}
+	return nil
+}
+
+// forget drops what belongs to another chain than the one to come.
+func (r *run) forget() {
+	clear(r.chosen)
+	clear(r.slots)
+}
+
+// Rewrites reports whether a plugin acts in the phase rewrite.
+func (c *Chain) Rewrites() bool { return c != nil && c.rewrites }
+
+// Wrap answers the writer that the response has to be written to, so that
+// filters see it.
+func (c *Chain) Wrap(x *Exchange, w http.ResponseWriter) http.ResponseWriter {
+	x.run.begin(c)
+	if !c.wraps {
+		return w
+	}
+	return x.writer.begin(c, x, w)
+}
+
+// Access runs the phase of that name, and then passes the request on. The error
+// is what the request has to be answered with, an [*Answer] or a failure.
+func (c *Chain) Access(x *Exchange) error { return c.access(x, 0) }
+
+// Skip settles which plugins see the response, for a request that was answered
+// without the phase access.
+func (c *Chain) Skip(x *Exchange) { x.run.rest(c, 0, x.Consumer) }
+
+func (c *Chain) access(x *Exchange, from int) error {
+	for position := from; position < len(c.steps); position++ {
+		i := c.turn(position)
+		in := x.run.choose(c, i, x.Consumer)
+		switch {
+		case in == nil:
+			continue
+		case in.err != nil:
+			x.run.rest(c, position+1, x.Consumer)
+			return in.explain(in.err)
+		case in.access != nil:
+			x.run.at = i
+			if err := in.access.Access(x); err != nil {
+				x.run.rest(c, position+1, x.Consumer)
+				return in.explain(err)
+			}
+		case in.middleware != nil:
+			x.run.at = i
+			err := in.middleware.Around(x, func(w http.ResponseWriter, r *http.Request) error {
+				x.Request = r
+				x.host.Replace(w, r)
+				err := c.access(x, position+1)
+				if a := (*Answer)(nil); errors.As(err, &a) {
+					x.host.Answer(a)
+					return nil
+				}
+				return err
+			})
+			x.run.rest(c, position+1, x.Consumer)
+			return in.explain(err)
+		}
+	}
+	x.host.Forward()
+	return nil
+}
+
+// A Failure is an error of a plugin that is no answer.
+type Failure struct {
+	Plugin string
+	ID     uuid.UUID
+	Err    error
+}
+
+func (f *Failure) Error() string { return fmt.Sprintf("plugin %s: %v", f.Plugin, f.Err) }
+
+// Unwrap returns the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// explain says of an error whose it is, unless it is an answer.
+func (in *Instance) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	var a *Answer
+	var f *Failure
+	if errors.As(err, &a) || errors.As(err, &f) {
+		return err
+	}
+	return &Failure{Plugin: in.Name, ID: in.ID, Err: err}
+}
+
+// Log runs the phase of that name.
+func (c *Chain) Log(x *Exchange) {
+	for i, in := range x.run.chosen {
+		if in != nil && in.log != nil {
+			x.run.at = i
+			in.log.Log(x)
+		}
+	}
+}
+
+// headerFilters run before the head is sent.
+func (c *Chain) headerFilters(x *Exchange) {
+	for i, in := range x.run.chosen {
+		if in == nil || in.header == nil {
+			continue
+		}
+		x.run.at = i
+		if err := in.header.HeaderFilter(x); err != nil {
+			x.Logger.Error("header filter failed", zap.String("plugin", in.Name), zap.Stringer("plugin_id", in.ID), zap.Error(err))
+		}
+	}
+}
+
+// ResponseHeader are the headers of the response, which a HeaderFilter may
+// change.
+func (x *Exchange) ResponseHeader() http.Header { return x.writer.Header() }
+
+// Status is that of the response, from the phase header filter on.
+func (x *Exchange) Status() int { return x.writer.status }
+
+// SetStatus changes it, in that phase.
+func (x *Exchange) SetStatus(status int) { x.writer.status = status }
+
+// Answered reports whether a plugin made the response (kong.response.get_source
+// is "exit").
+func (x *Exchange) Answered() bool { return x.answered }
+
+// Answering notes that a plugin made the response.
+func (x *Exchange) Answering() { x.answered = true }
+
+// Upstream are the changes that plugins made to what the service gets.
+type Upstream struct {
+	Method  string      // empty: the client's
+	Host    string      // the header; empty: as route and service say
+	Header  http.Header // nil: the client's; the gateway adds its own to them
+	path    *string
+	query   *string
+	body    []byte
+	bodySet bool
+}
+
+// Changes answers what plugins changed about the request to the service.
+func (x *Exchange) Changes() *Upstream { return &x.upstream }
+
+// Path is the path that replaces the one by route and service.
+func (u *Upstream) Path() (string, bool) { return deref(u.path) }
+
+// Query is the query without "?" that replaces the client's.
+func (u *Upstream) Query() (string, bool) { return deref(u.query) }
+
+// Body is the body that replaces the client's, or the client's that a plugin has
+// read.
+func (u *Upstream) Body() ([]byte, bool) { return u.body, u.bodySet }
+
+func deref(p *string) (string, bool) {
+	if p == nil {
+		return "", false
+	}
+	return *p, true
+}
+
+// UpstreamHeader are the headers that the service gets, which plugins may
+// change; at first they are the client's. Headers that the gateway itself sets,
+// such as X-Forwarded-For, are not among them. Keys are in canonical form, and
+// lists of values are shared with the request: replace them.
+func (x *Exchange) UpstreamHeader() http.Header {
+	if x.upstream.Header == nil {
+		x.upstream.Header = maps.Clone(x.Request.Header)
+		if x.upstream.Header == nil {
+			x.upstream.Header = http.Header{}
+		}
+	}
+	return x.upstream.Header
+}
+
+// Header are the headers as they are now, with changes of plugins before: to be
+// read only.
+func (x *Exchange) Header() http.Header {
+	if h := x.upstream.Header; h != nil {
+		return h
+	}
+	return x.Request.Header
+}
+
+// SetUpstreamHeader sets a header that the service gets. An empty value deletes
+// it.
+func (x *Exchange) SetUpstreamHeader(name, value string) {
+	if value == "" {
+		if _, ok := x.Header()[http.CanonicalHeaderKey(name)]; ok {
+			x.UpstreamHeader().Del(name)
+		}
+		return
+	}
+	x.UpstreamHeader().Set(name, value)
+}
+
+// SetMethod changes the method that the service gets.
+func (x *Exchange) SetMethod(method string) { x.upstream.Method = method }
+
+// SetHost changes the header Host that the service gets.
+func (x *Exchange) SetHost(host string) { x.upstream.Host = host }
+
+// SetPath replaces the path that the service gets, after route and service have
+// had their say. It must be escaped and begin with a slash.
+func (x *Exchange) SetPath(path string) { x.upstream.path = &path }
+
+// Query is the query without "?", with changes of plugins before.
+func (x *Exchange) Query() string {
+	if q := x.upstream.query; q != nil {
+		return *q
+	}
+	return x.Request.URL.RawQuery
+}
+
+// SetQuery replaces the query; it has no "?".
+func (x *Exchange) SetQuery(query string) { x.upstream.query = &query }
+
+// ErrBodyTooLarge is the answer of Body to bodies that are larger than asked
+// for.
+var ErrBodyTooLarge = errors.New("the request's body is too large to be read")
+
+// Body reads the whole body of the request, with changes of plugins before. The
+// service gets it all the same. A body of more than max bytes is not read:
+// ErrBodyTooLarge says so, and what was read stays part of the request.
+func (x *Exchange) Body(max int64) ([]byte, error) {
+	u := &x.upstream
+	if u.bodySet {
+		return u.body, nil
+	}
+	r := x.Request
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return nil, nil
+	}
+	if r.ContentLength > max {
+		return nil, ErrBodyTooLarge
+	}
+	b, err := io.ReadAll(io.LimitReader(r.Body, max+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > max {
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(b), r.Body), r.Body}
+		return nil, ErrBodyTooLarge
+	}
+	u.body, u.bodySet = b, true
+	return b, nil
+}
+
+// SetBody replaces the body that the service gets.
+func (x *Exchange) SetBody(b []byte) { x.upstream.body, x.upstream.bodySet = b, true }

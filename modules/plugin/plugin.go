@@ -1,0 +1,141 @@
+// Package plugin runs plugins on requests and streams: what a plugin may do in
+// which phase, which configuration of it applies, and in what order they come.
+//
+// A plugin is a Caddy module in the namespace `gateway.plugins`. Its name in
+// Kong's world is that of the module with dashes: `gateway.plugins.key_auth` is
+// the plugin key-auth. It implements [Described] and those phases that it takes
+// part in. For each row of the table plugins a module is made, loaded with the
+// row's config and provisioned; it lives until the row changes, and until the
+// last request that it takes part in is over.
+//
+// At most one configuration of a plugin acts on a request: the most specific
+// one. Configurations are not merged.
+package plugin
+
+import (
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/portcullis-gateway/portcullis/modules/entity"
+)
+
+// Namespace is where plugins are registered.
+const Namespace = "gateway.plugins"
+
+// Handlers is the namespace of Caddy's HTTP handlers, which are plugins, too:
+// under their full names.
+const Handlers = "http.handlers"
+
+// ModuleID is the Caddy module of the plugin with the name.
+func ModuleID(name string) string {
+	if strings.HasPrefix(name, Handlers+".") {
+		return name
+	}
+	return Namespace + "." + strings.ReplaceAll(name, "-", "_")
+}
+
+// Name is the plugin's name of the module.
+func Name(moduleID string) string {
+	if name, ok := strings.CutPrefix(moduleID, Namespace+"."); ok {
+		return strings.ReplaceAll(name, "_", "-")
+	}
+	return moduleID
+}
+
+// Described is what every plugin implements. It is asked on a new module that
+// has no configuration.
+type Described interface {
+	// Describe answers what is known of the plugin without an instance: its
+	// priority, the table of its config, where it may stand, and the entities
+	// that it brings. Each call makes new tables.
+	Describe() entity.PluginKind
+}
+
+// The phases of a request, in their order. Within each, plugins with a higher
+// priority come first; of equal ones those whose name is greater. A plugin may be
+// called for many requests at a time.
+type (
+	// A Rewriter acts on each request before it is routed. Only global
+	// plugins do; there is no route, service or consumer yet.
+	Rewriter interface {
+		Rewrite(*Exchange) error
+	}
+
+	// An Accessor acts before the request is passed to the service. An error
+	// that was made with [Refuse], [Exit] or is an [*Answer] ends the request
+	// with that answer: later plugins do not act in this phase, but in those
+	// that follow. Any other error is logged and answered with a 500.
+	Accessor interface {
+		Access(*Exchange) error
+	}
+
+	// A Middleware is an Accessor around all that follows: next runs the rest
+	// of the phase and the service, and writes the response. A Middleware that
+	// does not call it must have written a response itself, or return an error
+	// as an Accessor does.
+	Middleware interface {
+		Around(x *Exchange, next func(http.ResponseWriter, *http.Request) error) error
+	}
+
+	// A HeaderFilter acts when the head of the response is known and has not
+	// been sent: see Exchange.ResponseHeader and Exchange.Status. It acts on
+	// all responses, also on those that plugins or the gateway itself make. An
+	// error is logged.
+	HeaderFilter interface {
+		HeaderFilter(*Exchange) error
+	}
+
+	// A BodyFilter sees the response's body as it passes. It is asked once
+	// after the header filters, before the head is sent, and answers a writer
+	// that writes to next, or nil if it takes no interest. Close comes when
+	// the body is complete; it must not close next. Who changes the length
+	// deletes the header Content-Length.
+	BodyFilter interface {
+		BodyFilter(x *Exchange, next io.Writer) io.WriteCloser
+	}
+
+	// A Logger acts when the response is over; see Exchange.Outcome. It must
+	// not block: what takes time belongs into a queue.
+	Logger interface {
+		Log(*Exchange)
+	}
+)
+
+// The phases of a TCP connection or UDP session.
+type (
+	// A Prereader acts before the service is connected. An error ends the
+	// connection.
+	Prereader interface {
+		Preread(*Session) error
+	}
+
+	// A SessionLogger acts when the connection is over.
+	SessionLogger interface {
+		LogSession(*Session)
+	}
+)
+
+// phases are those that a module takes part in.
+type phases struct {
+	rewrite    Rewriter
+	access     Accessor
+	middleware Middleware
+	header     HeaderFilter
+	body       BodyFilter
+	log        Logger
+	preread    Prereader
+	logSession SessionLogger
+}
+
+func phasesOf(module any) (p phases) {
+	p.rewrite, _ = module.(Rewriter)
+	p.access, _ = module.(Accessor)
+	p.middleware, _ = module.(Middleware)
+	p.header, _ = module.(HeaderFilter)
+	p.body, _ = module.(BodyFilter)
+	p.log, _ = module.(Logger)
+	p.preread, _ = module.(Prereader)
+	p.logSession, _ = module.(SessionLogger)
+	return p
+}

@@ -1,0 +1,79 @@
+package plugin
+
+import (
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/portcullis-gateway/portcullis/modules/entity"
+)
+
+// A Session is a TCP connection or UDP session on its way through the gateway,
+// as plugins see it. It belongs to one goroutine.
+type Session struct {
+	ID          string
+	Protocol    string // tcp, tls, tls_passthrough or udp
+	SNI         string // empty: none was sent, or the protocol has none
+	Client      netip.AddrPort
+	Destination netip.AddrPort // the address of the gateway that was connected to
+	Route       *entity.Route
+	Service     *entity.Service // nil: none
+	Start       time.Time
+	Directory   Directory
+	Logger      *zap.Logger
+
+	Outcome SessionOutcome // in the phase log
+
+	run run
+}
+
+// SessionOutcome is what became of a session.
+type SessionOutcome struct {
+	Status   int // 200; 403: a plugin refused; 502: the service could not be connected; as Kong logs it
+	Received int64
+	Sent     int64 // bytes to the client
+	Duration time.Duration
+
+	// Of the connection to the service, in bytes.
+	UpstreamReceived, UpstreamSent int64
+	Tries                          []Try
+}
+
+// Set keeps a value for the plugin that is running, for its later phases.
+func (s *Session) Set(v any) { s.run.slots[s.run.at] = v }
+
+// Value answers what the plugin that is running has Set, or nil.
+func (s *Session) Value() any { return s.run.slots[s.run.at] }
+
+// Preread runs the plugins' phase of that name on a session, which is to be
+// dropped if there is an error. Afterwards, in any case, LogSession ends it.
+func (c *Chain) Preread(s *Session) error {
+	s.run.begin(c)
+	for i := range c.steps {
+		in := s.run.choose(c, i, nil)
+		switch {
+		case in == nil:
+		case in.err != nil:
+			return in.err
+		case in.preread != nil:
+			s.run.at = i
+			if err := in.preread.Preread(s); err != nil {
+				s.run.rest(c, i+1, nil)
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// LogSession runs the plugins' phase log.
+func (c *Chain) LogSession(s *Session) {
+	for i, in := range s.run.chosen {
+		if in != nil && in.logSession != nil {
+			s.run.at = i
+			in.logSession.LogSession(s)
+		}
+	}
+	s.run.reset()
+}

@@ -1,0 +1,125 @@
+package plugin
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+)
+
+// A Writer is a ResponseWriter that shows the response to the filters of a
+// chain on its way to the client.
+type Writer struct {
+	to     http.ResponseWriter
+	chain  *Chain
+	x      *Exchange
+	status int
+	begun  bool
+	body   io.Writer        // through the filters to the client
+	closer []io.WriteCloser // the filters, in the order of bytes
+}
+
+func (w *Writer) begin(c *Chain, x *Exchange, to http.ResponseWriter) *Writer {
+	w.to, w.chain, w.x = to, c, x
+	return w
+}
+
+func (w *Writer) reset() Writer {
+	clear(w.closer)
+	return Writer{closer: w.closer[:0]}
+}
+
+// Unwrap is for http.ResponseController.
+func (w *Writer) Unwrap() http.ResponseWriter { return w.to }
+
+// Header are the response's headers.
+func (w *Writer) Header() http.Header {
+	if w.to == nil {
+		return nil
+	}
+	return w.to.Header()
+}
+
+// WriteHeader runs the header filters and sends the head.
+func (w *Writer) WriteHeader(status int) {
+	if status < 200 && status != http.StatusSwitchingProtocols {
+		w.to.WriteHeader(status)
+		return
+	}
+	if w.begun {
+		return
+	}
+	w.Head(status)
+	w.to.WriteHeader(w.status)
+}
+
+// Head runs the header filters on a response whose head somebody else sends.
+func (w *Writer) Head(status int) {
+	w.begun, w.status = true, status
+	w.chain.headerFilters(w.x)
+	w.body = w.to
+	for i := len(w.x.run.chosen) - 1; i >= 0; i-- {
+		in := w.x.run.chosen[i]
+		if in == nil || in.body == nil {
+			continue
+		}
+		w.x.run.at = i
+		if f := in.body.BodyFilter(w.x, w.body); f != nil {
+			w.body = f
+			w.closer = append(w.closer, f)
+		}
+	}
+}
+
+// Write passes a part of the body through the filters.
+func (w *Writer) Write(p []byte) (int, error) {
+	if !w.begun {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.body.Write(p)
+}
+
+// FlushError sends what has passed the filters.
+func (w *Writer) FlushError() error {
+	if !w.begun {
+		w.WriteHeader(http.StatusOK)
+	}
+	return http.NewResponseController(w.to).Flush()
+}
+
+// Flush is for handlers that do not know of FlushError.
+func (w *Writer) Flush() { _ = w.FlushError() }
+
+// Hijack takes the connection over; the filters see none of it.
+func (w *Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return http.NewResponseController(w.to).Hijack()
+}
+
+// Close tells the filters that the body is complete, in the order in which they
+// see it.
+func (w *Writer) Close() error {
+	var first error
+	for i := len(w.closer) - 1; i >= 0; i-- {
+		if err := w.closer[i].Close(); err != nil && first == nil {
+			first = err
+		}
+	}
+	w.closer = w.closer[:0]
+	return first
+}
+
+// Finish completes the response's body. The chain may have no filters.
+func (x *Exchange) Finish() error { return x.writer.Close() }
+
+// SwitchProtocols runs the header filters on a response that is written by hand.
+func (x *Exchange) SwitchProtocols(status int) {
+	if x.writer.chain != nil {
+		x.writer.Head(status)
+	}
+}
+
+// Interface guards
+var (
+	_ http.Flusher  = (*Writer)(nil)
+	_ http.Hijacker = (*Writer)(nil)
+)
