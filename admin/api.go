@@ -29,6 +29,8 @@ type API struct {
 	// configuration is what `/` shows of the node's settings.
 	configuration map[string]any
 
+	enabled func(plugin string) bool // nil: all plugins may be used
+
 	server  bool // answers have the header Server
 	latency bool // answers have the header X-Kong-Admin-Latency
 

@@ -12,6 +12,8 @@ type options struct {
 	headers       gateway.Header // those that answers may have
 	configuration map[string]any // what `/` shows of the settings
 	metrics       handler        // nil: there is no /metrics
+
+	enabled func(plugin string) bool // which plugins may be used; nil: all
 }
 
 // newAPI answers an API with what both have.
@@ -20,6 +22,7 @@ func newAPI(w World, o options) *API {
 		world:         w,
 		logger:        o.logger,
 		configuration: o.configuration,
+		enabled:       o.enabled,
 		server:        o.headers&gateway.HeaderServer != 0,
 		latency:       o.headers&gateway.HeaderAdminLatency != 0,
 	}

@@ -74,6 +74,7 @@ func (a *App) Start() error {
 		logger:        a.ctx.Logger(),
 		headers:       a.gateway.Options().Headers,
 		configuration: a.configuration(),
+		enabled:       a.gateway.Enabled,
 		metrics:       metricsOf(a.ctx.GetMetricsRegistry()),
 	})
 	for _, b := range a.Listen {

@@ -29,7 +29,7 @@ func getInfo(c *call) (*answer, error) {
 		configuration[name] = value
 	}
 	available := map[string]any{}
-	for _, name := range c.world.Catalog().Plugins() {
+	for _, name := range c.plugins() {
 		kind, _ := c.world.Catalog().Plugin(name)
 		available[name] = map[string]any{"version": kind.Version, "priority": kind.Priority}
 	}

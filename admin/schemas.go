@@ -55,7 +55,7 @@ func getSchema(c *call) (*answer, error) {
 func getVariant(table, what string) handler {
 	return func(c *call) (*answer, error) {
 		fields := c.world.Catalog().Table(table).Variants[c.params[0]]
-		if fields == nil {
+		if fields == nil || table == "plugins" && c.enabled != nil && !c.enabled(c.params[0]) {
 			return nil, unnamed(what, c.params[0])
 		}
 		return reply(http.StatusOK, fields.Describe())
@@ -74,7 +74,7 @@ func validate(c *call, name string) (*answer, error) {
 }
 
 func enabledPlugins(c *call) (*answer, error) {
-	return reply(http.StatusOK, map[string]any{"enabled_plugins": append([]string{}, c.world.Catalog().Plugins()...)})
+	return reply(http.StatusOK, map[string]any{"enabled_plugins": c.plugins()})
 }
 
 // pluginConfigSchema is what Kong had before /schemas/plugins/:name.
@@ -84,4 +84,15 @@ func pluginConfigSchema(c *call) (*answer, error) {
 		return nil, unnamed("plugin", c.params[0])
 	}
 	return reply(http.StatusOK, kind.Config.Describe())
+}
+
+// plugins lists the plugins that may be used.
+func (a *API) plugins() []string {
+	names := []string{}
+	for _, name := range a.world.Catalog().Plugins() {
+		if a.enabled == nil || a.enabled(name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }

@@ -59,6 +59,7 @@ var house = []room{
 	{path: "modules/entity", floor: 1, uses: []string{uuid}},
 	{path: "modules/listen", floor: 1, uses: []string{caddyCore, "golang.org/x/net", "golang.org/x/sys"}},
 
+	{path: "modules/catalog", floor: 2, uses: []string{caddyCore}},
 	{path: "modules/dial", floor: 2},
 	{path: "modules/store", floor: 2, uses: []string{uuid, zap, "github.com/tidwall/btree"}},
 	{path: "modules/declarative", floor: 2, beside: []string{"modules/store"}, uses: []string{uuid, "go.yaml.in/yaml/v3"}},
@@ -76,6 +77,11 @@ var house = []room{
 	{path: "modules/serve", floor: 4, beside: []string{"modules/http1"}, uses: []string{caddyCore, zap, "github.com/pires/go-proxyproto", "github.com/quic-go/quic-go"}},
 
 	{path: "modules/plugin", floor: 5, uses: []string{caddyCore, uuid, zap}},
+	{path: "modules/plugin/plugintest", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid, zap}},
+	{path: "modules/plugin/stock", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, caddyHTTP}},
+	{path: "modules/plugin/correlationid", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid}},
+	{path: "modules/plugin/keyauth", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid}},
+	{path: "modules/plugin/requesttermination", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore}},
 
 	{path: "modules/snapshot", floor: 6, uses: []string{uuid}},
 	{path: "modules/node", floor: 6, beside: []string{"modules/snapshot"}, uses: []string{caddyCore, uuid, zap}},

@@ -11,11 +11,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/portcullis-gateway/portcullis/modules/catalog"
 	"github.com/portcullis-gateway/portcullis/modules/certs"
 	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/metrics"
 	"github.com/portcullis-gateway/portcullis/modules/node"
+	"github.com/portcullis-gateway/portcullis/modules/plugin/stock"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
 
@@ -42,9 +44,11 @@ type App struct {
 
 	Settings
 
+	ctx     caddy.Context
 	store   store.Module
 	options *Options
 	logger  *zap.Logger
+	stock   stock.Handlers
 
 	defaultPair *certs.Pair // of ssl_cert; nil: the self-signed one
 
@@ -66,7 +70,10 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision loads the store's module, reads the settings and brings in the
 // default listeners if they are wanted. It opens nothing.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.logger = ctx.Logger()
+	a.ctx, a.logger = ctx, ctx.Logger()
+	if err := a.stock.Provision(ctx); err != nil {
+		return err
+	}
 	if a.StoreRaw == nil {
 		a.StoreRaw = json.RawMessage(`{"driver":"bolt"}`)
 	}
@@ -194,7 +201,7 @@ func (a *App) Node() (*node.Node, error) {
 		Resolver: a.resolver,
 
 		AllowAdminUpstream: a.options.AllowAdminUpstream,
-	})
+		Plugins:            a.loader()})
 	if err != nil {
 		if errors.Is(err, store.ErrLocked) {
 			return nil, err
@@ -219,9 +226,7 @@ func (a *App) Options() *Options { return a.options }
 
 // Catalog returns the tables of this build: the core entities and those that
 // the plugins compiled into it bring.
-func Catalog() *entity.Catalog { return catalog() }
-
-var catalog = sync.OnceValue(func() *entity.Catalog { return entity.NewCatalog(nil) })
+func Catalog() *entity.Catalog { return catalog.Of() }
 
 // KongVersion is the version of Kong that the gateway answers to clients that
 // ask: what it does is what they may expect of that version.

@@ -19,9 +19,10 @@ import (
 // Settings are the node's options, with Kong's names and defaults
 // (kong.conf.default).
 type Settings struct {
-	// Which plugins the Admin API may enable: `bundled` stands for all that
-	// this build has, `off` for none, other words are names. Default:
-	// `bundled`.
+	// Which plugins may be used: `bundled` stands for all that this build has,
+	// `http.handlers.*` for all HTTP handlers of Caddy, `off` for none, other
+	// words are names. Default: `bundled http.handlers.*` if all listeners of
+	// the Admin API are on loopback addresses, else `bundled`.
 	Plugins []string `json:"plugins,omitempty"`
 
 	// Addresses or CIDR ranges whose `X-Forwarded-*` and real-IP headers, and
@@ -219,7 +220,8 @@ func (s *Settings) parse(logger *zap.Logger) (*Options, error) {
 	}
 	for _, name := range s.Plugins {
 		switch {
-		case name == "bundled", name == "off":
+		case name == "bundled", name == "off", name == handlers:
+		case known(name):
 		default:
 			logger.Warn("plugin is not part of this build", zap.String("option", "plugins"), zap.String("plugin", name))
 		}

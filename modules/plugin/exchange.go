@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
 
@@ -64,6 +65,9 @@ type Host interface {
 	// response, or the answer if there is no service.
 	Forward()
 
+	// Current answers the writer of the response and the request.
+	Current() (http.ResponseWriter, *http.Request)
+
 	// Replace puts another writer and request in the place of those before,
 	// for what follows.
 	Replace(http.ResponseWriter, *http.Request)
@@ -87,11 +91,10 @@ type Exchange struct {
 	Scheme   string // that the client used, as far as a trusted peer says: http or https
 	Hostname string // of the Host header: without port, in lower case
 	Port     string // that the request arrived on
-	Node     uuid.UUID
 
-	Route     *entity.Route     // nil in the phase rewrite, and if none matched
-	Service   *entity.Service   // nil: none
-	Captures  map[string]string // of the route's regex path, by name and number
+	Route     *entity.Route   // nil in the phase rewrite, and if none matched
+	Service   *entity.Service // nil: none
+	Captures  router.Captures // of the regular expression in the route's path
 	Directory Directory
 	Logger    *zap.Logger
 
@@ -235,7 +238,8 @@ func (c *Chain) access(x *Exchange, from int) error {
 			}
 		case in.middleware != nil:
 			x.run.at = i
-			err := in.middleware.Around(x, func(w http.ResponseWriter, r *http.Request) error {
+			w, r := x.host.Current()
+			err := in.middleware.Around(x, w, r, func(w http.ResponseWriter, r *http.Request) error {
 				x.Request = r
 				x.host.Replace(w, r)
 				err := c.access(x, position+1)
@@ -245,6 +249,8 @@ func (c *Chain) access(x *Exchange, from int) error {
 				}
 				return err
 			})
+			x.Request = r
+			x.host.Replace(w, r)
 			x.run.rest(c, position+1, x.Consumer)
 			return in.explain(err)
 		}

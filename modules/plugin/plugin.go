@@ -75,7 +75,7 @@ type (
 	// does not call it must have written a response itself, or return an error
 	// as an Accessor does.
 	Middleware interface {
-		Around(x *Exchange, next func(http.ResponseWriter, *http.Request) error) error
+		Around(x *Exchange, w http.ResponseWriter, r *http.Request, next func(http.ResponseWriter, *http.Request) error) error
 	}
 
 	// A HeaderFilter acts when the head of the response is known and has not

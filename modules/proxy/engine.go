@@ -16,6 +16,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/node"
+	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/serve"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
@@ -94,6 +95,7 @@ type exchange struct {
 	w http.ResponseWriter
 	r *http.Request
 
+	view     *node.View
 	snapshot *snapshot.Snapshot
 	start    time.Time
 	id       string // of the request: 32 hexadecimal digits
@@ -123,6 +125,10 @@ type exchange struct {
 	tries  int                       // how many there were
 	waited time.Duration             // from the start of the last one to the response's head
 	site   *caddyhttp.ExtraLogFields // nil outside of Caddy's sites
+
+	acting
+	upstreamURI    string // of the last try, if plugins act
+	upstreamStatus int
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -130,7 +136,8 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 func (x *exchange) begin(e *Engine, w http.ResponseWriter, r *http.Request) {
 	x.Engine, x.w, x.r = e, w, r
 	x.start = time.Now()
-	x.snapshot = e.source.View().Snapshot
+	x.view = e.source.View()
+	x.snapshot = x.view.Snapshot
 	x.id = requestID()
 }
 
@@ -156,6 +163,9 @@ func (x *exchange) end() {
 	if x.status != 0 || x.tries > 0 { // else it was passed on
 		x.log()
 	}
+	if x.plugins != nil || x.epoch != nil {
+		x.leave()
+	}
 	outgoing := x.outgoing
 	clear(outgoing)
 	*x = exchange{outgoing: outgoing}
@@ -177,28 +187,76 @@ func (x *exchange) serve(pass bool) bool {
 		return !pass
 	}
 	x.gather()
-	var ok bool
-	if x.match, ok = x.snapshot.Match(&x.routing); !ok {
-		if !pass {
+	chain, ok := x.route()
+	if !ok {
+		return true
+	}
+	if x.match.Route == nil {
+		if pass {
+			return false
+		}
+		if chain != nil {
+			x.unmatched(chain)
+		} else {
 			x.refuse(http.StatusNotFound, "no Route matched with those values")
 		}
-		return !pass
+		return true
 	}
 	if x.wrongProtocol() {
 		return true
 	}
+	if chain != nil {
+		x.through(chain)
+	} else {
+		x.serveService()
+	}
+	return true
+}
+
+// route finds the route, and what acts on its requests; nil: nothing. It answers
+// false if the request is answered already.
+func (x *exchange) route() (*plugin.Chain, bool) {
+	for {
+		g := x.snapshot.Globals()
+		if c := g.Routeless(); c.Rewrites() && x.plugins == nil {
+			if !x.enter() {
+				if !x.renew() {
+					return nil, false
+				}
+				continue
+			}
+			if !x.rewrite(c) {
+				return nil, false
+			}
+		}
+		chain := g.Routeless()
+		if m, ok := x.snapshot.Match(&x.routing); ok {
+			x.match = m
+			chain = x.snapshot.Chain(&x.match)
+		}
+		if chain == nil || x.enter() {
+			return chain, true
+		}
+		if !x.renew() {
+			return nil, false
+		}
+		x.match = snapshot.Match{}
+	}
+}
+
+// serveService passes the request to the route's service, if it has one.
+func (x *exchange) serveService() {
 	s := x.match.Service
 	if s == nil {
 		x.refuse(http.StatusServiceUnavailable, "no Service found with those values")
-		return true
+		return
 	}
 	if s.Err != nil {
 		x.logger.Error("service cannot be used", x.fields(zap.Error(s.Err))...)
 		x.fail(http.StatusInternalServerError)
-		return true
+		return
 	}
 	x.forward()
-	return true
 }
 
 // requestID makes an identifier: 32 hexadecimal digits. It is for finding a

@@ -36,6 +36,12 @@ func (x *exchange) forward() {
 		return
 	}
 	path := router.UpstreamPath(s.Path, x.routing.Path, x.match.Prefix, route.StripPath, route.PathHandling)
+	if x.plugins != nil {
+		if p, ok := x.plugins.Changes().Path(); ok {
+			path = p
+		}
+		x.upstreamURI = path + x.query
+	}
 	bodyRead := false
 	for n := 0; ; n++ {
 		to, err := x.place(upstream)
@@ -62,12 +68,19 @@ func (x *exchange) forward() {
 		}
 		t.settle()
 		if err == nil {
+			if x.plugins != nil {
+				x.upstreamStatus = resp.StatusCode
+				x.note(t, 0, false)
+			}
 			x.observe(balancer.Responded, resp.StatusCode)
 			x.respond(t, resp)
 			x.release(x.took(t, resp))
 			return
 		}
 		f := x.failureOf(t, err)
+		if x.plugins != nil {
+			x.note(t, f.status, true)
+		}
 		t.end()
 		switch {
 		case f.client:
@@ -110,6 +123,11 @@ func (x *exchange) took(t *try, resp *http.Response) time.Duration {
 // host_header, else the target's own name; with its port unless that goes
 // without saying).
 func (x *exchange) hostHeader(u *snapshot.Upstream, to place) string {
+	if x.plugins != nil {
+		if h := x.plugins.Changes().Host; h != "" {
+			return h
+		}
+	}
 	host, port := to.host, to.port
 	if x.match.Route.PreserveHost && x.r.Host != "" {
 		return x.r.Host

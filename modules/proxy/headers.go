@@ -26,6 +26,9 @@ func perConnection(name string) bool {
 // the values of the client's, not the map.
 func (x *exchange) upstreamHeader() http.Header {
 	in := x.r.Header
+	if x.plugins != nil {
+		in = x.plugins.Header()
+	}
 	out, one := x.headerSpace(len(in) + 12)
 	for name, values := range in {
 		if !perConnection(name) {

@@ -118,6 +118,11 @@ func (x *exchange) newTry(d destination, host, path string) (*try, *http.Request
 	req.Method, req.Proto, req.ProtoMajor, req.ProtoMinor = x.r.Method, "HTTP/1.1", 1, 1
 	req.Host, req.RequestURI = host, path+x.query
 	req.Header = x.upstreamHeader()
+	if x.plugins != nil {
+		if m := x.plugins.Changes().Method; m != "" {
+			req.Method = m
+		}
+	}
 	if !x.body.none {
 		req.Trailer = x.r.Trailer
 	}

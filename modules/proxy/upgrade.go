@@ -32,6 +32,9 @@ func (x *exchange) upgrade(t *try, resp *http.Response) {
 	if resp.Header.Get("Content-Type") != "" {
 		h["Content-Type"] = resp.Header["Content-Type"]
 	}
+	if x.plugins != nil {
+		x.plugins.SwitchProtocols(http.StatusSwitchingProtocols)
+	}
 	conn, rw, err := http.NewResponseController(x.w).Hijack()
 	if err != nil {
 		x.logger.Error("connection of the client cannot be taken over", x.fields(zap.Error(err))...)

@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	build "github.com/portcullis-gateway/portcullis/modules/catalog"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 )
 
@@ -45,7 +46,7 @@ import (
 // SNI. In the block of a plugin, fields of its configuration can stand beside
 // the plugin's own.
 func (s *Store) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return s.unmarshal(d, entity.NewCatalog(nil))
+	return s.unmarshal(d, build.Of())
 }
 
 func (s *Store) unmarshal(d *caddyfile.Dispenser, c *entity.Catalog) error {

@@ -1,0 +1,256 @@
+package proxy
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/plugin"
+)
+
+// acting is the part of an exchange that requests have on which plugins act.
+type acting struct {
+	plugins *plugin.Exchange // nil: none does
+	chain   *plugin.Chain    // nil: the route is not known yet
+	epoch   *plugin.Epoch    // that was entered
+}
+
+// enter keeps the snapshot's plugins alive to the end of the exchange. It
+// answers false if the snapshot is no longer the current one.
+func (x *exchange) enter() bool {
+	if x.epoch != nil {
+		return true
+	}
+	e := x.snapshot.Epoch()
+	if !e.Enter() {
+		return false
+	}
+	x.epoch = e
+	return true
+}
+
+// renew takes the current snapshot in place of one that has gone; false: there
+// is none, as the configuration is at its end.
+func (x *exchange) renew() bool {
+	now := x.source.View()
+	if now == x.view {
+		x.fail(http.StatusInternalServerError)
+		return false
+	}
+	x.view, x.snapshot = now, now.Snapshot
+	return true
+}
+
+// expose fills what plugins see of the request.
+func (x *exchange) expose() *plugin.Exchange {
+	p := x.plugins
+	if p == nil {
+		p = plugin.Begin((*host)(x), x.snapshot.Globals())
+		x.plugins = p
+	}
+	p.Request, p.ID, p.Client, p.Start, p.Logger = x.r, x.id, x.client, x.start, x.logger
+	p.Scheme, p.Hostname, p.Port, p.Directory = x.forwardedProto, x.host, x.port, x.view.Image
+	if r := x.match.Route; r != nil {
+		p.Route, p.Captures = r.Route, x.match.Captures
+	}
+	if s := x.match.Service; s != nil {
+		p.Service = s.Service
+	}
+	return p
+}
+
+// rewrite runs the phase of that name, and reports whether the request goes on.
+func (x *exchange) rewrite(c *plugin.Chain) bool {
+	p := x.expose()
+	if err := c.Rewrite(p); err != nil {
+		x.chain = c
+		x.w = c.Wrap(p, x.w)
+		c.Skip(p)
+		x.answerFor(err)
+		x.finish()
+		return false
+	}
+	x.routing.Header = p.Header()
+	return true
+}
+
+// through passes the request through the plugins of its route, and on.
+func (x *exchange) through(c *plugin.Chain) {
+	p := x.expose()
+	x.chain = c
+	x.w = c.Wrap(p, x.w)
+	if err := c.Access(p); err != nil {
+		x.answerFor(err)
+	}
+	x.finish()
+}
+
+// unmatched lets the global plugins see the answer to a request that has no
+// route.
+func (x *exchange) unmatched(c *plugin.Chain) {
+	p := x.expose()
+	x.chain = c
+	x.w = c.Wrap(p, x.w)
+	c.Skip(p)
+	x.refuse(http.StatusNotFound, "no Route matched with those values")
+	x.finish()
+}
+
+// finish ends the response's body.
+func (x *exchange) finish() {
+	if err := x.plugins.Finish(); err != nil {
+		x.logger.Error("response body could not be completed", x.fields(zap.Error(err))...)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// answerFor answers with what a plugin returned.
+func (x *exchange) answerFor(err error) {
+	var a *plugin.Answer
+	if x.started {
+		x.logger.Error("plugin failed after the response had begun", x.fields(zap.Error(err))...)
+		return
+	}
+	if !errors.As(err, &a) {
+		fields := x.fields(zap.Error(err))
+		var f *plugin.Failure
+		if errors.As(err, &f) {
+			fields = append(fields, zap.Stringer("plugin_id", f.ID))
+		}
+		x.logger.Error("plugin failed", fields...)
+		a = &plugin.Answer{Status: http.StatusInternalServerError}
+	}
+	x.plugins.Answering()
+	h := x.w.Header()
+	maps.Copy(h, a.Header)
+	if !a.Raw || isGRPC(x.r) {
+		x.refuse(a.Status, cmp.Or(a.Message, messages[a.Status], nginxMessages[a.Status],
+			"The upstream server responded with "+strconv.Itoa(a.Status)))
+		return
+	}
+	x.ownHeaders(h, a.Status)
+	if len(h["Content-Type"]) == 0 {
+		h["Content-Type"] = nil // else net/http would guess one
+	}
+	if a.Status != http.StatusNoContent && a.Status != http.StatusNotModified {
+		h["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
+	}
+	x.writeHead(a.Status)
+	if len(a.Body) > 0 {
+		n, _ := x.w.Write(a.Body)
+		x.sent = int64(n)
+	}
+}
+
+// messages are the texts of statuses that a plugin gives no text for
+// (kong/pdk/response.lua), besides nginx's.
+var messages = map[int]string{
+	401: "Unauthorized", 402: "Payment required", 403: "Forbidden", 406: "Not acceptable",
+	407: "Proxy authentication required", 409: "Conflict", 410: "Gone", 415: "Unsupported media type",
+	416: "Range not satisfiable", 418: "I'm a teapot", 421: "Misdirected request", 422: "Unprocessable entity",
+	423: "Locked", 424: "Failed dependency", 425: "Too early", 426: "Upgrade required", 428: "Precondition required",
+	429: "Too many requests", 431: "Request header fields too large", 451: "Unavailable for legal reasons",
+	494: "Request header or cookie too large", 501: "Not implemented", 505: "HTTP version not supported",
+}
+
+// A host is an exchange as chains see it.
+type host exchange
+
+// Forward passes the request to its service.
+func (h *host) Forward() {
+	x := (*exchange)(h)
+	if q, ok := x.plugins.Changes().Query(); ok {
+		if x.query = ""; q != "" {
+			x.query = "?" + q
+		}
+	}
+	x.serveService()
+}
+
+// Current answers the writer and the request as they are.
+func (h *host) Current() (http.ResponseWriter, *http.Request) { return h.w, h.r }
+
+// Replace puts others in their place.
+func (h *host) Replace(w http.ResponseWriter, r *http.Request) {
+	if h.w, h.r = w, r; r.RequestURI != h.path+h.query {
+		h.path, h.query = target(r)
+		h.routing.Path = entity.NormalizePath(h.path)
+		if !strings.HasPrefix(h.routing.Path, h.match.Prefix) {
+			h.match.Prefix = ""
+		}
+	}
+}
+
+// Answer writes the answer of a plugin.
+func (h *host) Answer(a *plugin.Answer) { (*exchange)(h).answerFor(a) }
+
+// leave runs the phase log and gives back what acting on the request took.
+func (x *exchange) leave() {
+	if p := x.plugins; p != nil {
+		if x.chain != nil {
+			x.outcome(&p.Outcome)
+			x.chain.Log(p)
+		}
+		p.End()
+	}
+	if x.epoch != nil {
+		x.epoch.Leave()
+	}
+}
+
+// outcome tells what became of the request.
+func (x *exchange) outcome(o *plugin.Outcome) {
+	p := x.plugins
+	now := time.Now()
+	o.Status = cmp.Or(p.Status(), x.status)
+	if o.Status == 0 {
+		o.Status = statusClientGone
+	}
+	o.Request, o.Gateway, o.Proxy = now.Sub(x.start), now.Sub(x.start), -1
+	o.BodySent = x.sent
+	o.RequestSize = headSize(x.r.Header) + int64(len(x.r.Method)+len(x.r.RequestURI)+len(x.r.Proto)+6) + x.received()
+	o.ResponseSize = headSize(p.ResponseHeader()) + 17 + x.sent
+	if x.tries == 0 {
+		return
+	}
+	o.Gateway = x.sentAt.Sub(x.start)
+	o.Proxy = now.Sub(x.sentAt)
+	o.UpstreamURI = x.upstreamURI
+	if x.waited > 0 {
+		o.Proxy = x.askedAt.Add(x.waited).Sub(x.sentAt)
+		o.Receive = o.Request - o.Gateway - o.Proxy
+		o.UpstreamStatus, o.FromUpstream = x.upstreamStatus, !p.Answered()
+	}
+}
+
+// headSize is how many bytes the headers take.
+func headSize(h http.Header) (n int64) {
+	for name, values := range h {
+		for _, v := range values {
+			n += int64(len(name) + len(v) + 4)
+		}
+	}
+	return n
+}
+
+// note keeps a try for the phase log.
+func (x *exchange) note(t *try, status int, failed bool) {
+	o := &x.plugins.Outcome
+	a, _ := netip.ParseAddrPort(t.target)
+	n := plugin.Try{Address: a, Start: t.start, Duration: time.Since(t.start)}
+	if failed {
+		n.State, n.Code = "failed", status
+	}
+	o.Tries = append(o.Tries, n)
+}
+
+// Interface guard
+var _ plugin.Host = (*host)(nil)
