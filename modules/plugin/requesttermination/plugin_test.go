@@ -1,0 +1,63 @@
+package requesttermination_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/portcullis-gateway/portcullis/modules/plugin/plugintest"
+	_ "github.com/portcullis-gateway/portcullis/modules/plugin/requesttermination"
+)
+
+func TestRequestTermination(t *testing.T) {
+	for _, tt := range []struct {
+		name, config, target string
+		status               int
+		body, contentType    string
+	}{
+		{"default", ``, "/", 503, `{"message":"Service unavailable"}`, "application/json; charset=utf-8"},
+		{"status with a message of its own", `{"status_code": 404}`, "/", 404, `{"message":"Not found"}`, "application/json; charset=utf-8"},
+		{"status without one", `{"status_code": 418}`, "/", 418, "", ""},
+		{"message", `{"message": "closed <today>"}`, "/", 503, `{"message":"closed <today>"}`, "application/json; charset=utf-8"},
+		{"body", `{"body": "<p>", "content_type": "text/html"}`, "/", 503, "<p>", "text/html"},
+		{"body without a type", `{"body": "{}"}`, "/", 503, "{}", "application/json; charset=utf-8"},
+		{"trigger is not there", `{"trigger": "x-stop"}`, "/", 200, "ok", ""},
+		{"trigger in the query", `{"trigger": "x-stop"}`, "/?x-stop=", 503, `{"message":"Service unavailable"}`, "application/json; charset=utf-8"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := plugintest.New(t)
+			g.Add("request-termination", tt.config)
+			resp := g.Get(tt.target)
+			if body := plugintest.Body(resp); resp.StatusCode != tt.status || body != tt.body || resp.Header.Get("Content-Type") != tt.contentType {
+				t.Errorf("got %d %q %q", resp.StatusCode, body, resp.Header.Get("Content-Type"))
+			}
+		})
+	}
+	g := plugintest.New(t)
+	g.Add("request-termination", `{"echo": true, "status_code": 200}`)
+	body := plugintest.Body(g.Do("POST", "http://example.com/a?b=c", "hello"))
+	for _, want := range []string{`"raw_body":"hello"`, `"path":"/a"`, `"query":{"b":"c"}`, `"host":"example.com"`, `"matched_route":{`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("echo has no %s: %s", want, body)
+		}
+	}
+}
+
+func TestRequestTermination_refusesWhatDoesNotGoTogether(t *testing.T) {
+	for config, want := range map[string]string{
+		`{"message": "a", "body": "b"}`: "message cannot be used with content_type or body",
+		`{"content_type": "text/html"}`: "content_type requires a body",
+		`{"echo": true, "body": "b"}`:   "echo cannot be used with content_type and body",
+		`{"status_code": 99}`:           "value should be between 100 and 599",
+		`{"statuscode": 200}`:           "unknown field",
+	} {
+		if _, err := plugintest.New(t).TryAdd("request-termination", config); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", config, err, want)
+		}
+	}
+}
+
+func BenchmarkRequestTermination(b *testing.B) {
+	g := plugintest.New(b)
+	g.Add("request-termination", "")
+	plugintest.Bench(b, g)
+}
