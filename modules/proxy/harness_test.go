@@ -24,6 +24,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/node"
+	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 	"github.com/portcullis-gateway/portcullis/modules/serve"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
@@ -50,6 +51,7 @@ type gatewayTest struct {
 	logs   *observer.ObservedLogs
 	image  *store.Image
 	pools  *balancer.Pools
+	loader *plugin.Loader
 	view   atomic.Pointer[node.View]
 }
 
@@ -59,6 +61,9 @@ func (g *gatewayTest) View() *node.View { return g.view.Load() }
 func start(t testing.TB, settings gateway.Settings) *gatewayTest {
 	t.Helper()
 	g := &gatewayTest{t: t, image: store.NewImage(gateway.Catalog()), pools: balancer.NewPools()}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	t.Cleanup(cancel)
+	g.loader = &plugin.Loader{Context: ctx, World: t.Name()}
 	t.Cleanup(g.pools.Close)
 	g.publish()
 	core, logs := observer.New(zap.DebugLevel)
@@ -113,7 +118,7 @@ func serveHTTP(t testing.TB, h http.Handler, secure bool) *httptest.Server {
 }
 
 func (g *gatewayTest) publish() {
-	s := snapshot.New(g.image, g.pools)
+	s := snapshot.NewWithPlugins(g.image, g.pools, g.loader)
 	s.Publish()
 	g.view.Store(&node.View{Image: g.image, Snapshot: s})
 }
