@@ -17,7 +17,6 @@ import (
 
 // A caller is a Call to one address.
 type caller struct {
-	t    testing.TB
 	addr string
 
 	dials, informed atomic.Int32

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strconv"
 	"testing"
 	"time"
 
@@ -253,8 +252,6 @@ func (g *gatewayTest) awaitLog(message string) observer.LoggedEntry {
 	g.t.Fatalf("nothing was logged as %q", message)
 	return observer.LoggedEntry{}
 }
-
-func itoa(n uint16) string { return strconv.Itoa(int(n)) }
 
 func (g *gatewayTest) delete(table, id string) {
 	g.t.Helper()
