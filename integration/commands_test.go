@@ -33,7 +33,7 @@ func TestCommand_validate(t *testing.T) {
 	}
 
 	for name, tt := range map[string]struct{ from, to, want string }{
-		"unknown flag":      {"ssl http2", "ssl http3", "http3"},
+		"unknown flag":      {"ssl http2", "ssl http9", "http9"},
 		"same address":      {"{$PROXY_SSL}", "{$PROXY}", "same address"},
 		"unsafe admin":      {"admin_listen 127.0.0.1", "admin_listen 0.0.0.0", "insecure"},
 		"address of others": {"{$STATUS}", "{$ADMIN}", "same address"},

@@ -154,7 +154,7 @@ func TestReload_brokenKeepsRunning(t *testing.T) {
 	p.admin("POST", "/services/a/routes", `{"paths":["/"]}`, 201)
 
 	for name, broken := range map[string]string{
-		"syntax":       strings.Replace(usual, "ssl http2", "ssl http3", 1),
+		"syntax":       strings.Replace(usual, "ssl http2", "ssl http9", 1),
 		"port in use":  strings.Replace(usual, "{$PROXY_SSL}", strings.TrimPrefix(behind.Listener.Addr().String(), "127.0.0.1:"), 1),
 		"unsafe admin": strings.Replace(usual, "admin_listen 127.0.0.1", "admin_listen 0.0.0.0", 1),
 	} {

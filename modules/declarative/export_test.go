@@ -49,6 +49,7 @@ services:
   tls_verify_depth: null
   ca_certificates: null
   enabled: true
+  proxy_protocol: null
 routes:
 - id: da7ba03a-f1be-52d4-8a7e-c8f32640689a
   created_at: 1700003600
@@ -100,6 +101,7 @@ plugins:
   - http
   - https
   enabled: true
+  ordering: null
   tags: null
 `)
 }

@@ -74,7 +74,7 @@ func TestAnswers_haveEveryFieldAndKongsDefaults(t *testing.T) {
 	for _, tt := range []struct{ table, in, want string }{
 		{"services", `{"name":"s","host":"h","path":"/p"}`, `{` + head + `"name":"s","retries":5,"protocol":"http","host":"h","port":80,"path":"/p",` +
 			`"connect_timeout":60000,"write_timeout":60000,"read_timeout":60000,"tags":null,"client_certificate":null,` +
-			`"tls_verify":null,"tls_verify_depth":null,"ca_certificates":null,"enabled":true}`},
+			`"tls_verify":null,"tls_verify_depth":null,"ca_certificates":null,"enabled":true,"proxy_protocol":null}`},
 		{"routes", `{"paths":["/a"]}`, `{` + head + `"name":null,"protocols":["http","https"],"https_redirect_status_code":426,"strip_path":true,` +
 			`"preserve_host":false,"request_buffering":true,"response_buffering":true,"tags":null,"service":null,"snis":null,"sources":null,` +
 			`"destinations":null,"methods":null,"hosts":null,"paths":["/a"],"headers":null,"regex_priority":0,"path_handling":"v0"}`},
@@ -90,9 +90,9 @@ func TestAnswers_haveEveryFieldAndKongsDefaults(t *testing.T) {
 		{"targets", `{"target":"a.com","upstream":{"id":"` + someID + `"}}`,
 			`{` + head + `"upstream":{"id":"` + someID + `"},"target":"a.com:8000","weight":100,"tags":null}`},
 		{"plugins", `{"name":"echo"}`, `{"id":null,"name":"echo","instance_name":null,"created_at":null,"updated_at":null,"route":null,` +
-			`"service":null,"consumer":null,"config":{"message":"hello","times":null},"protocols":["grpc","grpcs","http","https"],"enabled":true,"tags":null}`},
+			`"service":null,"consumer":null,"config":{"message":"hello","times":null},"protocols":["grpc","grpcs","http","https"],"enabled":true,"ordering":null,"tags":null}`},
 		{"plugins", `{"name":"web","protocols":["http"]}`, `{"id":null,"name":"web","instance_name":null,"created_at":null,"updated_at":null,"route":null,` +
-			`"service":null,"consumer":null,"config":{},"protocols":["http"],"enabled":true,"tags":null}`},
+			`"service":null,"consumer":null,"config":{},"protocols":["http"],"enabled":true,"ordering":null,"tags":null}`},
 		{"upstreams", `{"name":"u"}`, `{"id":null,"created_at":null,"name":"u","updated_at":null,"algorithm":"round-robin","hash_on":"none","hash_fallback":"none",` +
 			`"hash_on_header":null,"hash_fallback_header":null,"hash_on_cookie":null,"hash_on_cookie_path":"/","hash_on_query_arg":null,` +
 			`"hash_fallback_query_arg":null,"hash_on_uri_capture":null,"hash_fallback_uri_capture":null,"slots":10000,"healthchecks":{` +
@@ -429,7 +429,7 @@ func TestPlugins_messages(t *testing.T) {
 		{`{"name":"web","protocols":["tcp"]}`, one("protocols.1: expected one of: http, https")},
 		{`{"name":"web","consumer":{"id":"` + someID + `"},"route":{"id":"` + someID + `"},"service":{"id":"` + someID + `"}}`,
 			several("consumer: value must be null", "route: value must be null", "service: value must be null")},
-		{`{"name":"echo","ordering":{}}`, one("ordering: unknown field")},
+		{`{"name":"echo","ordering":{"before":{"log":["x"]}}}`, one("ordering.before: {\n  log = \"unknown field\"\n}")},
 	})
 }
 
