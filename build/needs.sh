@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the tests use and the machine lacks: gcc for the race
 # detector, curl for the commands of the README, ss to read sockets back, nft
-# and iptables to divert connections, nginx for an upstream that is not ours.
+# and iptables to divert connections; nginx, PostgreSQL, Redis and their clients for
+# both ends that are not ours.
 # `needs.sh bench` installs the peers and load generators of `make bench`
 # instead. It touches nothing when all is there.
 set -eu
@@ -20,6 +21,12 @@ tests)
 	need nft nftables
 	need iptables iptables
 	need nginx nginx
+	need openssl openssl
+	need dig bind9-dnsutils
+	need redis-server redis-server
+	need redis-cli redis-tools
+	need psql postgresql-client
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 	;;
 bench)
 	need nginx nginx
