@@ -228,6 +228,79 @@ func TestTransparent_routesByDestination(t *testing.T) {
 	}
 }
 
+// Streams are routed by where they wanted to go, too.
+func TestTransparent_streams(t *testing.T) {
+	i := intercept(t, `{
+	gateway {
+		store bolt {$HOME}/gateway.db
+	}
+	proxy_listen off
+	stream_listen 0.0.0.0:9000 transparent, [::]:9000 transparent
+	admin_listen 127.0.0.1:{$ADMIN}
+	status_listen off
+}
+`)
+	i.Gateway.RouteMarked("1", "100")
+	i.Gateway.Nft(`
+table inet gw {
+	chain pre {
+		type filter hook prerouting priority mangle; policy accept;
+		fib daddr type local return
+		iifname "g0" tcp dport 5432 tproxy to :9000 meta mark set 1 accept
+		iifname "g0" tcp dport 5432 drop
+	}
+}
+table ip gwnat {
+	chain pre {
+		type nat hook prerouting priority dstnat; policy accept;
+		iifname "g0" tcp dport 5433 redirect to :9000
+	}
+}
+`)
+	i.write("services", map[string]any{"name": "behind", "protocol": "tcp", "host": "10.77.2.2", "port": 9000})
+	var ln net.Listener
+	i.Server.Do(func() {
+		var err error
+		if ln, err = net.Listen("tcp", "10.77.2.2:9000"); err != nil {
+			t.Error(err)
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	defer ln.Close()
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				_, _ = io.Copy(c, c)
+			}()
+		}
+	}()
+	for _, to := range []string{"10.77.2.2:5432", "[fd77:2::2]:5432", "10.77.2.2:5433"} {
+		ap := netip.MustParseAddrPort(to)
+		i.write("services/behind/routes", map[string]any{
+			"protocols":    []string{"tcp"},
+			"destinations": []any{map[string]any{"ip": ap.Addr().String(), "port": ap.Port()}},
+		})
+		var c net.Conn
+		var err error
+		i.Client.Do(func() { c, err = net.DialTimeout("tcp", to, 5*time.Second) })
+		if err != nil {
+			t.Errorf("%s: %v", to, err)
+			continue
+		}
+		if got := speak(t, c, "hello"); got != "hello" {
+			t.Errorf("%s: got %q", to, got)
+		}
+		c.Close()
+	}
+}
+
 type interceptedLine struct {
 	RequestID   string `json:"request_id"`
 	Arrived     string `json:"arrived"`
