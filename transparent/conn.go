@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
-	"sync/atomic"
 
 	"go.uber.org/zap"
 )
@@ -78,7 +77,6 @@ type Listener struct {
 	modes    Modes
 	required bool
 	logger   *zap.Logger
-	refused  atomic.Int64
 }
 
 // NewListener makes one of a listener whose socket [Modes.Control] has
@@ -106,7 +104,6 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if l.modes.Admits(a.How, l.required) {
 			return newConn(tcp, a), nil
 		}
-		l.refused.Add(1)
 		if ce := l.logger.Check(zap.DebugLevel, "connection refused for how it arrived"); ce != nil {
 			ce.Write(zap.Stringer("listener", l.bound), zap.Stringer("remote", tcp.RemoteAddr()),
 				zap.Stringer("arrived", a.How), zap.Stringer("destination", a.Destination))

@@ -11,9 +11,8 @@ import (
 
 // The files beside this one say how each system does it:
 //
-//	setTransparent(fd)           let a socket use addresses of others
+//	setTransparent(fd)           let a listener take connections to addresses of others
 //	intakeOption                 whether a listener needs that, to be given connections to others
-//	setMark(fd, mark)            SO_MARK
 //	originalDestination(c, l)    what a firewall rewrote; errUntold if it may have and does not tell
 //	intake                       whether connections to others can come here at all
 //

@@ -30,10 +30,6 @@ func setTransparent(fd uintptr) error {
 		unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1))
 }
 
-func setMark(fd uintptr, mark uint32) error {
-	return os.NewSyscallError("setsockopt SO_MARK", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark)))
-}
-
 // soOriginalDst is SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST
 // (linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h).
 const soOriginalDst = 80

@@ -16,9 +16,6 @@
 //     Caddy's sites and caddy-l4's servers;
 //   - the listener wrapper `caddy.listeners.transparent`, for sites that have a
 //     `listener_wrappers` block.
-//
-// In the other direction, [Dialer] connects to a server with the address of the
-// client.
 package transparent
 
 import (
