@@ -15,6 +15,7 @@ type Writer struct {
 	x      *Exchange
 	status int
 	begun  bool
+	sent   int64            // bytes of the body, before filters
 	body   io.Writer        // through the filters to the client
 	closer []io.WriteCloser // the filters, in the order of bytes
 }
@@ -76,7 +77,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 	if !w.begun {
 		w.WriteHeader(http.StatusOK)
 	}
-	return w.body.Write(p)
+	n, err := w.body.Write(p)
+	w.sent += int64(n)
+	return n, err
 }
 
 // FlushError sends what has passed the filters.
@@ -107,6 +110,10 @@ func (w *Writer) Close() error {
 	w.closer = w.closer[:0]
 	return first
 }
+
+// Written is how many bytes of the response's body came, if the chain has
+// filters or middleware.
+func (x *Exchange) Written() int64 { return x.writer.sent }
 
 // Finish completes the response's body. The chain may have no filters.
 func (x *Exchange) Finish() error { return x.writer.Close() }

@@ -87,7 +87,12 @@ func (x *exchange) through(c *plugin.Chain) {
 	p := x.expose()
 	x.chain = c
 	x.w = c.Wrap(p, x.w)
-	if err := c.Access(p); err != nil {
+	err := c.Access(p)
+	if s := p.Status(); s != 0 && !x.started { // middleware wrote the response
+		x.started, x.status, x.sent = true, s, p.Written()
+		p.Answering()
+	}
+	if err != nil {
 		x.answerFor(err)
 	}
 	x.finish()

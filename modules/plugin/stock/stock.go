@@ -57,8 +57,11 @@ func (h *Handlers) Load(ctx caddy.Context, name string, config json.RawMessage) 
 	if h.apps == nil {
 		h.apps = configured(ctx)
 	}
-	if name == "http.handlers.invoke" {
+	switch name {
+	case "http.handlers.invoke":
 		return nil, errors.New("http.handlers.invoke needs named routes, which a gateway has none of")
+	case "http.handlers.gateway":
+		return nil, errors.New("http.handlers.gateway is the gateway itself, which cannot stand within itself")
 	}
 	module, err := ctx.LoadModuleByID(name, config)
 	if err != nil {
@@ -88,6 +91,7 @@ var server = new(caddyhttp.Server)
 // Around prepares the request as a site of Caddy's would, and runs the handler.
 func (h *handler) Around(x *plugin.Exchange, w http.ResponseWriter, r *http.Request, next func(http.ResponseWriter, *http.Request) error) error {
 	prepared := *r
+	host := r.Host
 	prepared.Header = x.UpstreamHeader() // what a handler changes is for the service
 	url := *r.URL
 	prepared.URL = &url
@@ -98,7 +102,15 @@ func (h *handler) Around(x *plugin.Exchange, w http.ResponseWriter, r *http.Requ
 		request = caddyhttp.PrepareRequest(&prepared, repl, w, server)
 		caddyhttp.SetVar(request.Context(), caddyhttp.ClientIPVarKey, x.ClientIP())
 	}
-	err := h.middleware.ServeHTTP(w, request, caddyhttp.HandlerFunc(next))
+	err := h.middleware.ServeHTTP(w, request, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		if r.Header != nil {
+			x.Changes().Header = r.Header // the handler may have made another request of it
+		}
+		if r.Host != host {
+			x.SetHost(r.Host)
+		}
+		return next(w, r)
+	}))
 	var refused caddyhttp.HandlerError
 	if errors.As(err, &refused) && refused.StatusCode != 0 {
 		return plugin.Refuse(refused.StatusCode, "")
