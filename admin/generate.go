@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"cmp"
+
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 )
 
@@ -25,7 +27,7 @@ func (t *endpoints) generate(catalog *entity.Catalog) {
 			if parent == nil || parent.Path == "" {
 				continue
 			}
-			nested := "/" + parent.Path + "/:" + parent.Name + base
+			nested := "/" + parent.Path + "/:" + parent.Name + "/" + cmp.Or(table.Nested, table.Path)
 			t.add(endpoint{pattern: nested, verbs: collection{table, parent, ref.Field}.verbs()})
 			t.add(endpoint{pattern: nested + "/:" + table.Name, verbs: item{table, parent, ref.Field}.verbs()})
 			if table.Name != "snis" { // Kong has no /snis/:snis/certificate

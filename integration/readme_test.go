@@ -59,7 +59,7 @@ func TestReadme(t *testing.T) {
 			}
 		}
 	}
-	if len(commands) != 3 {
+	if len(commands) != 7 {
 		t.Fatalf("the README has %d curl commands: %q", len(commands), commands)
 	}
 	run := func(command string) string {
@@ -90,6 +90,18 @@ func TestReadme(t *testing.T) {
 		if out := run(command); out != want {
 			t.Errorf("after a restart: %s: got %q, want %q", command, out, want)
 		}
+	}
+
+	for _, command := range commands[3:6] {
+		if out := run(command); !strings.Contains(out, `"id":`) {
+			t.Errorf("%s: %s", command, out)
+		}
+	}
+	if out := run(commands[2]); !strings.Contains(out, "No API key found in request") {
+		t.Errorf("without a key: %s: got %q", commands[2], out)
+	}
+	if out := run(commands[6]); out != want {
+		t.Errorf("%s: got %q, want %q", commands[6], out, want)
 	}
 }
 

@@ -7,16 +7,17 @@ import "github.com/portcullis-gateway/portcullis/modules/schema"
 
 // Credential makes the table of what consumers show or belong to: fields beside
 // the id, the consumer that each row belongs to and is deleted with, the time
-// of its creation and tags. The path is its segment in URLs. The key is the
+// of its creation and tags. The path is its segment in URLs, nested that
+// below a consumer. The key is the
 // unique field that may stand for the id there; empty: none.
-func Credential(name, path, key string, fields ...schema.Field) *schema.Table {
+func Credential(name, path, nested, key string, fields ...schema.Field) *schema.Table {
 	list := []schema.Field{
 		idField(),
 		createdAt(),
 		required(documented(foreign("consumer", "consumers", schema.Cascade), "The consumer that this belongs to.")),
 	}
 	list = append(list, fields...)
-	return &schema.Table{Name: name, Path: path, Key: key, Fields: &schema.Fields{List: append(list, tagsField())}}
+	return &schema.Table{Name: name, Path: path, Nested: nested, Key: key, Fields: &schema.Fields{List: append(list, tagsField())}}
 }
 
 // HeaderName is a field for the name of an HTTP header. As the element of a

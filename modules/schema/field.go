@@ -99,7 +99,11 @@ type Shorthand struct {
 type Table struct {
 	Name string // "key_sets"
 	Path string // segment in Admin API URLs, "key-sets"; empty: no endpoints
-	Key  string // the field that may stand for the id in URLs; empty: none
+
+	// Nested is the segment below the rows that rows of this table refer to, as
+	// in /consumers/anna/key-auth; empty: Path.
+	Nested string
+	Key    string // the field that may stand for the id in URLs; empty: none
 
 	// CacheKey lists the fields that are unique together.
 	CacheKey []string

@@ -96,7 +96,7 @@ func (*Plugin) Describe() entity.PluginKind {
 			flag("run_on_preflight", true, "Whether requests with the method OPTIONS need a key."),
 			{Name: "realm", Kind: schema.String, Doc: "The realm that refused clients are told."},
 		}},
-		Tables: []*schema.Table{entity.Credential("keyauth_credentials", "key-auths", "key",
+		Tables: []*schema.Table{entity.Credential("keyauth_credentials", "key-auths", "key-auth", "key",
 			schema.Field{Name: "key", Kind: schema.String, Unique: true, Auto: schema.AutoString, Encrypted: true,
 				Doc: "The key. If it is left out, one is made."},
 		)},
