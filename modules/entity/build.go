@@ -7,9 +7,9 @@ import "github.com/portcullis-gateway/portcullis/modules/schema"
 
 // Credential makes the table of what consumers show or belong to: fields beside
 // the id, the consumer that each row belongs to and is deleted with, the time
-// of its creation and tags. The path is its segment in URLs, nested that
-// below a consumer. The key is the
-// unique field that may stand for the id there; empty: none.
+// of its creation and tags. The path is its segment in URLs, nested the one below
+// a consumer. The key is the unique field that may stand for the id there; empty:
+// none.
 func Credential(name, path, nested, key string, fields ...schema.Field) *schema.Table {
 	list := []schema.Field{
 		idField(),
