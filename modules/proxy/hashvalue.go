@@ -37,8 +37,16 @@ func (x *exchange) HashValue(k balancer.KeySource) (string, bool) {
 			return x.match.Captures.Group(n)
 		}
 		return x.match.Captures.Named(k.Name)
+	case "consumer":
+		switch p := x.plugins; {
+		case p == nil:
+		case p.Consumer != nil:
+			return p.Consumer.ID.String(), true
+		case p.Credential != nil:
+			return p.Credential.ID.String(), true
+		}
 	}
-	return "", false // consumer: nothing here knows one
+	return "", false
 }
 
 // setHashCookie gives the client the cookie that was made up for it. The

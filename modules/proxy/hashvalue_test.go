@@ -228,3 +228,26 @@ func TestQueryArgument(t *testing.T) {
 		}
 	}
 }
+
+// TestHash_consumer asks as several consumers: each has one target, all together
+// have several. Who is not known goes by the fallback, which is none.
+func TestHash_consumer(t *testing.T) {
+	g := hashed(t, schema.Object{"hash_on": "consumer"}, schema.Object{}, gateway.Settings{})
+	g.insert("plugins", schema.Object{"name": "key-auth"})
+	targets := map[string]bool{}
+	for i := range 16 {
+		id := g.insert("consumers", schema.Object{"username": "c" + itoa(i)})
+		for _, key := range []string{"a", "b"} {
+			g.insert("keyauth_credentials", schema.Object{"consumer": schema.Object{"id": id}, "key": key + itoa(i)})
+		}
+		resp, first := g.get("/", header("Apikey", "a"+itoa(i)))
+		wantStatus(t, resp, 200)
+		if _, second := g.get("/", header("Apikey", "b"+itoa(i))); second != first {
+			t.Errorf("one consumer was sent to %s and %s", first, second)
+		}
+		targets[first] = true
+	}
+	if len(targets) < 3 {
+		t.Errorf("16 consumers were sent to %d targets of 8", len(targets))
+	}
+}
