@@ -301,6 +301,64 @@ table ip gwnat {
 	}
 }
 
+// Caddy's own sites get such connections by the network type, or by the listener
+// wrapper; the placeholder of the local address tells where they wanted to go.
+func TestTransparent_sites(t *testing.T) {
+	i := intercept(t, `{
+	auto_https off
+	servers :8081 {
+		listener_wrappers {
+			transparent
+		}
+	}
+}
+http://:8080 {
+	bind transparent/[::]
+	respond "network {http.request.local}"
+}
+http://:8081 {
+	respond "wrapper {http.request.local}"
+}
+`)
+	i.Gateway.RouteMarked("1", "100")
+	i.Gateway.Nft(`
+table inet gw {
+	chain pre {
+		type filter hook prerouting priority mangle; policy accept;
+		fib daddr type local return
+		iifname "g0" tcp dport 80 tproxy to :8080 meta mark set 1 accept
+		iifname "g0" tcp dport 81 tproxy to :8081 meta mark set 1 accept
+		iifname "g0" tcp dport { 80, 81 } drop
+	}
+}
+table ip gwnat {
+	chain pre {
+		type nat hook prerouting priority dstnat; policy accept;
+		iifname "g0" tcp dport 82 redirect to :8080
+		iifname "g0" tcp dport 83 redirect to :8081
+	}
+}
+`)
+	for url, want := range map[string]string{
+		"http://10.77.2.2:80/":   "network 10.77.2.2:80",
+		"http://[fd77:2::2]:80/": "network [fd77:2::2]:80",
+		"http://10.77.2.2:82/":   "network 10.77.2.2:82",
+		"http://10.77.2.2:81/":   "wrapper 10.77.2.2:81",
+		"http://10.77.2.2:83/":   "wrapper 10.77.2.2:83",
+	} {
+		resp, err := clientOn(t, i.Client, false).Get(url)
+		if err != nil {
+			t.Errorf("%s: %v", url, err)
+			continue
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(body) != want {
+			t.Errorf("%s: got %q, want %q", url, body, want)
+		}
+	}
+}
+
 type interceptedLine struct {
 	RequestID   string `json:"request_id"`
 	Arrived     string `json:"arrived"`

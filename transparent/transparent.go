@@ -12,7 +12,7 @@
 //
 //   - the flag `transparent` of the gateway's own listeners, which calls
 //     [Modes.Control] and [Modes.Locate];
-//   - the network type `transparent`, as in `bind transparent/:8443`, for
+//   - the network type `transparent`, as in `bind transparent/[::]`, for
 //     Caddy's sites and caddy-l4's servers;
 //   - the listener wrapper `caddy.listeners.transparent`, for sites that have a
 //     `listener_wrappers` block.

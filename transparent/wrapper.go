@@ -20,7 +20,7 @@ func init() { caddy.RegisterModule(new(Wrapper)) }
 // It has to be the first of the wrappers, next to the socket, and before `tls`.
 //
 // Where the site has no other wrapper, the network type does the same and is the
-// better vehicle: `bind transparent/:8080`. There the socket is made transparent
+// better vehicle: `bind transparent/[::]`. There the socket is made transparent
 // before it is bound, so not even the first connection after a reload is missed,
 // and addresses that are not the host's can be bound.
 type Wrapper struct {
