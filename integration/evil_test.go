@@ -87,38 +87,23 @@ func TestSmuggling_answers(t *testing.T) {
 // serveEvil answers /evil/<n> with the case n, and other paths with the path.
 func serveEvil(t *testing.T, cases []payload) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
+	return serveRaw(t, func(conn net.Conn) {
+		in := bufio.NewReader(conn)
 		for {
-			conn, err := listener.Accept()
+			m, err := readStrict(in, false, "")
 			if err != nil {
 				return
 			}
-			go func() {
-				defer conn.Close()
-				in := bufio.NewReader(conn)
-				for {
-					m, err := readStrict(in, false, "")
-					if err != nil {
-						return
-					}
-					path := strings.Fields(m.start)[1]
-					var n int
-					if _, err := fmt.Sscanf(path, "/evil/%d", &n); err != nil {
-						fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(path), path)
-						continue
-					}
-					io.WriteString(conn, cases[n].bytes)
-					if cases[n].end {
-						return
-					}
-				}
-			}()
+			path := strings.Fields(m.start)[1]
+			var n int
+			if _, err := fmt.Sscanf(path, "/evil/%d", &n); err != nil {
+				fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(path), path)
+				continue
+			}
+			io.WriteString(conn, cases[n].bytes)
+			if cases[n].end {
+				return
+			}
 		}
-	}()
-	return listener.Addr().String()
+	})
 }

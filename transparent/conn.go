@@ -83,7 +83,7 @@ type Listener struct {
 // prepared, and which accepts *net.TCPConn. With required, connections that were
 // not intercepted are closed.
 func NewListener(ln net.Listener, modes Modes, required bool, logger *zap.Logger) *Listener {
-	return &Listener{Listener: ln, bound: addrPort(ln.Addr()), modes: modes, required: required, logger: logger}
+	return &Listener{Listener: ln, bound: AddrPort(ln.Addr()), modes: modes, required: required, logger: logger}
 }
 
 // Accept answers a *Conn. Connections that the listener does not admit are

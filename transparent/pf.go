@@ -32,7 +32,7 @@ func originalDestination(c *net.TCPConn, local netip.AddrPort) (netip.AddrPort, 
 	if err != nil {
 		return netip.AddrPort{}, errUntold
 	}
-	look := newNatLook(addrPort(c.RemoteAddr()), local)
+	look := newNatLook(AddrPort(c.RemoteAddr()), local)
 	// x/sys has no ioctl for a struct of our own, but one that takes a pointer
 	// and nothing else of it.
 	err = unix.IoctlSetWinsize(int(pf.Fd()), diocNatLook, (*unix.Winsize)(unsafe.Pointer(look)))

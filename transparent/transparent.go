@@ -73,7 +73,7 @@ type Arrival struct {
 // when the connection is accepted: the kernel forgets what it has rewritten.
 func (m Modes) Locate(c *net.TCPConn, bound netip.AddrPort) Arrival {
 	transparent := m&ModeTPROXY != 0
-	local := addrPort(c.LocalAddr())
+	local := AddrPort(c.LocalAddr())
 	direct := Arrival{Direct, local}
 	intercepted := Arrival{TPROXY, local}
 	if transparent && (local.Port() != bound.Port() || !bound.Addr().IsUnspecified() && local.Addr() != bound.Addr().Unmap()) {
@@ -91,9 +91,9 @@ func (m Modes) Locate(c *net.TCPConn, bound netip.AddrPort) Arrival {
 	return direct
 }
 
-// addrPort is the address of a TCP or UDP socket in the form that compares
-// equal to the same one read from text.
-func addrPort(a net.Addr) netip.AddrPort {
+// AddrPort is the address of a TCP or UDP socket in the form that compares equal
+// to the same one read from text, without a zone; the zero value for others.
+func AddrPort(a net.Addr) netip.AddrPort {
 	var ap netip.AddrPort
 	switch a := a.(type) {
 	case *net.TCPAddr:

@@ -29,10 +29,7 @@ type clientConn struct {
 }
 
 func newClientConn(t *Transport, key Key, nc net.Conn) *clientConn {
-	limit := t.MaxHeaderBytes
-	if limit <= 0 {
-		limit = DefaultMaxHeaderBytes
-	}
+	limit := headLimit(t.MaxHeaderBytes)
 	return &clientConn{transport: t, key: key, rwc: nc,
 		inbox: inbox{conn: nc, sock: socketOf(nc), max: max(limit, 2*maxOverhead)}}
 }
@@ -258,10 +255,7 @@ func (c *clientConn) stream(r *http.Request, chunked bool) (readErr, writeErr er
 
 // readHead reads the head of a response, as one string.
 func (c *clientConn) readHead(call Call) (string, error) {
-	limit := c.transport.MaxHeaderBytes
-	if limit <= 0 {
-		limit = DefaultMaxHeaderBytes
-	}
+	limit := headLimit(c.transport.MaxHeaderBytes)
 	for from := 0; ; {
 		data := c.buffered()
 		if len(data) > 0 && !c.begun {

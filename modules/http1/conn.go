@@ -41,11 +41,11 @@ func (c *conn) serve() {
 	c.began = s.clock.now.Load()
 	c.setState(http.StateNew)
 	c.remote = c.rwc.RemoteAddr().String()
-	c.ctx = connContext{server: c}
+	c.ctx = connContext{c}
 	if s.ConnContext != nil {
 		c.ctx = s.ConnContext(c.ctx, c.rwc)
 	}
-	c.inbox = inbox{conn: c.rwc, sock: socketOf(c.rwc), max: max(s.maxHead(), 2*maxOverhead)}
+	c.inbox = inbox{conn: c.rwc, sock: socketOf(c.rwc), max: max(headLimit(s.MaxHeaderBytes), 2*maxOverhead)}
 	c.limit(s.ReadHeaderTimeout)
 	if !c.handshake() {
 		return
@@ -166,7 +166,7 @@ const preface = "PRI * HTTP/2.0\r\n\r\n"
 
 // readHead reads until a head is complete, and answers where it ends.
 func (c *conn) readHead() (end int, err error) {
-	limit := c.server.maxHead()
+	limit := headLimit(c.server.MaxHeaderBytes)
 	skipped := false
 	for from := 0; ; {
 		data := c.buffered()
@@ -358,7 +358,7 @@ func (c *conn) expire(now int64) {
 }
 
 // A connContext is the context of a connection. It tells what net/http's does.
-type connContext struct{ server *conn }
+type connContext struct{ conn *conn }
 
 func (connContext) Deadline() (t time.Time, ok bool) { return }
 func (connContext) Done() <-chan struct{}            { return nil }
@@ -367,7 +367,7 @@ func (connContext) Err() error                       { return nil }
 // Value answers the local address to net/http's key for it.
 func (c connContext) Value(key any) any {
 	if key == http.LocalAddrContextKey {
-		return c.server.rwc.LocalAddr()
+		return c.conn.rwc.LocalAddr()
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package http1
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"strconv"
@@ -178,13 +179,43 @@ func trailerNames(h http.Header) (http.Header, error) {
 			if name == "" {
 				continue
 			}
-			if !token(name) || !httpguts.ValidTrailerHeader(name) {
-				return nil, bad("a trailer field " + strconv.Quote(name) + " that cannot be one")
+			if err := checkTrailer(name); err != nil {
+				return nil, err
 			}
 			names[name] = nil
 		}
 	}
 	return names, nil
+}
+
+// addTrailer adds the fields of a trailer section to those that were announced.
+func addTrailer(trailer *http.Header, h http.Header) error {
+	for name := range h {
+		if err := checkTrailer(name); err != nil {
+			return err
+		}
+	}
+	if *trailer == nil && len(h) > 0 {
+		*trailer = make(http.Header, len(h))
+	}
+	maps.Copy(*trailer, h)
+	return nil
+}
+
+// checkTrailer refuses the name of a field that cannot be one of a trailer.
+func checkTrailer(name string) error {
+	if !token(name) || !httpguts.ValidTrailerHeader(name) {
+		return bad("a trailer field " + strconv.Quote(name) + " that cannot be one")
+	}
+	return nil
+}
+
+// headLimit is how long a head may be if so much is asked for.
+func headLimit(bytes int) int {
+	if bytes > 0 {
+		return bytes
+	}
+	return DefaultMaxHeaderBytes
 }
 
 // hasToken reports whether a comma separated field has the word, in any case.

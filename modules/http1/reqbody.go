@@ -3,9 +3,7 @@ package http1
 import (
 	"errors"
 	"io"
-	"maps"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 )
@@ -101,21 +99,4 @@ func (b *body) discard() bool {
 
 // trailer gives the request the trailer fields. Fields that were not announced
 // are passed on, too: chunked coding has lost its Trailer on the way before.
-func (b *body) trailer(h http.Header) error {
-	for name := range h {
-		if _, err := trailerNames(http.Header{"Trailer": {name}}); err != nil {
-			return err
-		}
-	}
-	if len(h) == 0 {
-		return nil
-	}
-	r := b.exchange.request
-	if r.Trailer == nil {
-		r.Trailer = make(http.Header, len(h))
-	}
-	for _, name := range slices.Sorted(maps.Keys(h)) {
-		r.Trailer[name] = h[name]
-	}
-	return nil
-}
+func (b *body) trailer(h http.Header) error { return addTrailer(&b.exchange.request.Trailer, h) }

@@ -80,20 +80,7 @@ func (b *responseBody) drop() {
 }
 
 // trailer gives the response the trailer fields.
-func (b *responseBody) trailer(h http.Header) error {
-	for name := range h {
-		if _, err := trailerNames(http.Header{"Trailer": {name}}); err != nil {
-			return err
-		}
-	}
-	if b.reply.Trailer == nil && len(h) > 0 {
-		b.reply.Trailer = make(http.Header, len(h))
-	}
-	for name, values := range h {
-		b.reply.Trailer[name] = values
-	}
-	return nil
-}
+func (b *responseBody) trailer(h http.Header) error { return addTrailer(&b.reply.Trailer, h) }
 
 // A tunnel is what is left of a connection that no longer speaks HTTP.
 type tunnel struct {

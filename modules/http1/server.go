@@ -272,10 +272,3 @@ func (s *Server) logf(format string, args ...any) {
 		s.ErrorLog.Printf(format, args...)
 	}
 }
-
-func (s *Server) maxHead() int {
-	if s.MaxHeaderBytes > 0 {
-		return s.MaxHeaderBytes
-	}
-	return DefaultMaxHeaderBytes
-}

@@ -27,6 +27,13 @@ var nginxMessages = map[int]string{
 	504: "The upstream server is timing out",
 }
 
+func nginxMessage(status int) string {
+	if message := nginxMessages[status]; message != "" {
+		return message
+	}
+	return "The upstream server responded with " + strconv.Itoa(status)
+}
+
 // refuse answers with an error that Kong raises itself. Where the client does
 // not say which type of content it accepts, it gets JSON.
 func (x *exchange) refuse(status int, message string) {
@@ -37,25 +44,17 @@ func (x *exchange) refuse(status int, message string) {
 // does not say which type of content it accepts, it gets that of its own body,
 // or error_default_type.
 func (x *exchange) fail(status int) {
-	message := nginxMessages[status]
-	if message == "" {
-		message = "The upstream server responded with " + strconv.Itoa(status)
-	}
 	preferred := x.options.ErrorDefaultType
 	if t := x.r.Header.Get("Content-Type"); t != "" {
 		preferred = t
 	}
-	x.answer(status, message, bodyType(accept(x.r.Header, preferred)))
+	x.answer(status, nginxMessage(status), bodyType(accept(x.r.Header, preferred)))
 }
 
 // refusal is the body of an error about something that is no request at all.
 func (e *Engine) refusal(status int) (contentType, body string) {
-	message := nginxMessages[status]
-	if message == "" {
-		message = "The upstream server responded with " + strconv.Itoa(status)
-	}
 	t := bodyType(e.options.ErrorDefaultType)
-	return t.contentType, t.before + message + t.between + requestID() + t.after
+	return t.contentType, t.before + nginxMessage(status) + t.between + requestID() + t.after
 }
 
 // answer writes an error. A gRPC client gets it in headers.

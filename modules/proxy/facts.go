@@ -42,7 +42,7 @@ func (x *exchange) gather() {
 	}
 	var local netip.AddrPort
 	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
-		local = addrPort(a)
+		local = transparent.AddrPort(a)
 	}
 	x.meetPeer()
 	public := local.Port()
@@ -214,17 +214,4 @@ func override(value *string, h http.Header, name string) {
 	if v := h[name]; len(v) > 0 && v[0] != "" {
 		*value = v[0]
 	}
-}
-
-// addrPort is the IP address and port of a socket, which HTTP/3 has of UDP; the
-// zero value if it has none.
-func addrPort(a net.Addr) netip.AddrPort {
-	var ap netip.AddrPort
-	switch a := a.(type) {
-	case *net.TCPAddr:
-		ap = a.AddrPort()
-	case *net.UDPAddr:
-		ap = a.AddrPort()
-	}
-	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
 }

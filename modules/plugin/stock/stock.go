@@ -95,11 +95,10 @@ func (h *handler) Around(x *plugin.Exchange, w http.ResponseWriter, r *http.Requ
 	prepared.Header = x.UpstreamHeader() // what a handler changes is for the service
 	url := *r.URL
 	prepared.URL = &url
-	repl, again := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	_, again := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	request := &prepared
 	if !again {
-		repl = caddy.NewReplacer()
-		request = caddyhttp.PrepareRequest(&prepared, repl, w, server)
+		request = caddyhttp.PrepareRequest(&prepared, caddy.NewReplacer(), w, server)
 		caddyhttp.SetVar(request.Context(), caddyhttp.ClientIPVarKey, x.ClientIP())
 	}
 	err := h.middleware.ServeHTTP(w, request, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
