@@ -24,6 +24,11 @@ func Credential(name, path, nested, key string, fields ...schema.Field) *schema.
 // list it needs no name.
 func HeaderName(name string) schema.Field { return headerName(name) }
 
+// IPOrCIDR is an element for lists of addresses and ranges of them.
+func IPOrCIDR() schema.Field {
+	return schema.Field{Kind: schema.String, Rules: []schema.Rule{schema.Custom(checkIPOrCIDR)}, Doc: "An address or a CIDR range."}
+}
+
 // Required makes a field required.
 func Required(f schema.Field) schema.Field { return required(f) }
 

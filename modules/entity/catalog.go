@@ -28,9 +28,14 @@ type PluginKind struct {
 	Priority   int
 	Config     *schema.Fields
 	Protocols  []string // allowed; also the default; nil: HTTPProtocols, and any are allowed
+	Usual      []string // the default where any protocols are allowed; nil: HTTPProtocols
 	NoConsumer bool     // the plugin cannot be bound to a consumer
 	NoRoute    bool
 	NoService  bool
+
+	// Checks are relations between fields of the row, such as "config.allow" and
+	// "config.deny".
+	Checks []schema.Check
 
 	// Any says that the configuration is any JSON object, which only the
 	// plugin itself can judge. Config is then nil.

@@ -97,11 +97,14 @@ func (k PluginKind) fields() *schema.Fields {
 	if config == nil && !k.Any {
 		config = &schema.Fields{}
 	}
-	fs := &schema.Fields{List: []schema.Field{
+	fs := &schema.Fields{Checks: k.Checks, List: []schema.Field{
 		{Name: "config", Kind: schema.Record, Required: true, Fields: config},
 	}}
-	if k.Protocols != nil {
+	switch {
+	case k.Protocols != nil:
 		fs.List = append(fs.List, protocolsField(k.Protocols))
+	case k.Usual != nil:
+		fs.List = append(fs.List, withDefault(protocolsField(nil), schema.Values(k.Usual...)))
 	}
 	for _, scope := range []struct {
 		forbidden   bool

@@ -103,6 +103,10 @@ type Exchange struct {
 	Credential *Credential
 	Groups     []string // that a plugin other than acl says the client belongs to
 
+	// Shared is what plugins tell each other, by name (kong.ctx.shared). It is
+	// nil until a plugin makes it.
+	Shared map[string]any
+
 	// Outcome is what became of the request, in the phase log.
 	Outcome Outcome
 
