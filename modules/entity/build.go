@@ -41,3 +41,28 @@ func Anonymous() schema.Field {
 	return schema.Field{Name: "anonymous", Kind: schema.String,
 		Doc: "The id or username of a consumer who stands for clients that could not be authenticated. Unset: those are refused."}
 }
+
+// Host is a field for a host name or an address, without port.
+func Host(name string) schema.Field { return hostField(name) }
+
+// Port is a field for a port number.
+func Port(name string) schema.Field {
+	f := portField()
+	f.Name = name
+	return f
+}
+
+// ServerName is a field for the name of a server in TLS.
+func ServerName(name string) schema.Field {
+	return schema.Field{Name: name, Kind: schema.String, Rules: []schema.Rule{schema.Custom(checkSNI)},
+		Doc: "The server's name in TLS (SNI)."}
+}
+
+// Timeout is a field for a time in milliseconds.
+func Timeout(name string, byDefault int64) schema.Field {
+	return schema.Field{Name: name, Kind: schema.Integer, Default: byDefault, Between: []float64{0, 1<<31 - 2},
+		Doc: "A time in milliseconds."}
+}
+
+// Path is a field for the path of a URL.
+func Path(name string) schema.Field { return pathField(name) }

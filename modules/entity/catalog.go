@@ -33,6 +33,10 @@ type PluginKind struct {
 	NoRoute    bool
 	NoService  bool
 
+	// Rule looks at a configuration whose fields are sound, and answers what is
+	// wrong with it as a whole, or "". Nil: nothing is.
+	Rule func(config schema.Object) string
+
 	// Checks are relations between fields of the row, such as "config.allow" and
 	// "config.deny".
 	Checks []schema.Check

@@ -100,6 +100,9 @@ func (k PluginKind) fields() *schema.Fields {
 	fs := &schema.Fields{Checks: k.Checks, List: []schema.Field{
 		{Name: "config", Kind: schema.Record, Required: true, Fields: config},
 	}}
+	if k.Rule != nil {
+		fs.List[0].Rules = []schema.Rule{schema.CustomRecord(k.Rule)}
+	}
 	switch {
 	case k.Protocols != nil:
 		fs.List = append(fs.List, protocolsField(k.Protocols))

@@ -52,7 +52,8 @@ func TestDescribe_usesKongsWords(t *testing.T) {
 		`"fields":[{"second":{"between":[0,10],"type":"integer"}},{"minute":{"type":"integer"}},` +
 		`{"policy":{"default":"local","one_of":["local","redis"],"type":"string"}},` +
 		`{"redis":{"fields":[{"host":{"type":"string"}},{"port":{"default":6379,"type":"integer"}}],"required":true,"type":"record"}}],` +
-		`"required":true,"shorthand_fields":[{"redis_host":{"type":"string"}}],"type":"record"}},` +
+		`"required":true,"shorthand_fields":[{"redis_host":{"type":"string"}},` +
+		`{"redis_port":{"type":"integer"}},{"redis_secret":{"encrypted":true,"type":"string"}}],"type":"record"}},` +
 		`{"flag":{"default":false,"err":"cannot set 'flag'","ne":true,"type":"boolean"}},` +
 		`{"ratio":{"eq":null,"type":"number"}}]}`
 	if diff := cmp.Diff(want, limited); diff != "" {

@@ -93,6 +93,11 @@ type Shorthand struct {
 	// precedence over what the input says about them. A nil object changes
 	// nothing.
 	Expand func(value any) Object
+
+	// Replaced, instead of Expand, is the path of the field that has taken the
+	// place of a deprecated one, such as "redis.host". An input that has both,
+	// with different values, is refused.
+	Replaced string
 }
 
 // A Table describes the entities of one kind.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -303,11 +305,53 @@ func (fs *Fields) expand(p *processor, in Object) (Object, Object) {
 			in, copied = maps.Clone(in), true
 		}
 		delete(in, sh.Field.Name)
+		if sh.Replaced != "" {
+			if msg := sh.replace(in, v); msg != "" {
+				if errs == nil {
+					errs = Object{}
+				}
+				errs[sh.Field.Name] = msg
+			}
+			continue
+		}
 		for name, w := range sh.Expand(v) {
 			in[name] = w
 		}
 	}
 	return in, errs
+}
+
+// replace writes the value of a deprecated field where it belongs: into records
+// that are copied, unless the input has a value there.
+func (sh *Shorthand) replace(in Object, v any) string {
+	if now := lookupPath(in, sh.Replaced); now != nil {
+		if v == nil || reflect.DeepEqual(canonical(now), canonical(v)) {
+			return ""
+		}
+		if sh.Field.Encrypted {
+			v, now = "…", "…"
+		}
+		return fmt.Sprintf("both deprecated and new field are used but their values mismatch: %s = %v vs %s = %v",
+			sh.Field.Name, v, sh.Replaced, now)
+	}
+	for path := sh.Replaced; ; {
+		head, rest, nested := strings.Cut(path, ".")
+		if !nested {
+			in[head] = v
+			return ""
+		}
+		if in[head] != nil {
+			if _, is := in[head].(Object); !is {
+				return "" // the field's own check says what it should be
+			}
+		}
+		record, _ := in[head].(Object)
+		if record = maps.Clone(record); record == nil {
+			record = Object{}
+		}
+		in[head] = record
+		in, path = record, rest
+	}
 }
 
 func randomString() string {

@@ -47,6 +47,12 @@ func TestProcess_normalises(t *testing.T) {
 			`{"config":{"minute":5,"policy":"local","redis":{"host":null,"port":6379},"second":null},"count":5,"flag":false,"type":"limited"}`},
 		{"shorthands of nested records", `{"type":"limited","config":{"minute":5,"redis_host":"h"}}`,
 			`{"config":{"minute":5,"policy":"local","redis":{"host":"h","port":6379},"second":null},"count":5,"flag":false,"type":"limited"}`},
+		{"a deprecated field keeps the rest of the record", `{"type":"limited","config":{"minute":5,"redis":{"host":"h"},"redis_port":1}}`,
+			`{"config":{"minute":5,"policy":"local","redis":{"host":"h","port":1},"second":null},"count":5,"flag":false,"type":"limited"}`},
+		{"a deprecated field beside the same value", `{"type":"limited","config":{"minute":5,"redis":{"port":1.0},"redis_port":1}}`,
+			`{"config":{"minute":5,"policy":"local","redis":{"host":null,"port":1},"second":null},"count":5,"flag":false,"type":"limited"}`},
+		{"null in a deprecated field beside a value", `{"type":"limited","config":{"minute":5,"redis":{"port":1},"redis_port":null}}`,
+			`{"config":{"minute":5,"policy":"local","redis":{"host":null,"port":1},"second":null},"count":5,"flag":false,"type":"limited"}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in := decode(t, tt.in)
@@ -120,6 +126,12 @@ func TestProcess_refuses(t *testing.T) {
 		{"distinct", `{"one":"a","three":"a"}`,
 			"2 schema violations (all or none of these fields must be set: 'two', 'three'; values of these fields must be distinct: 'one', 'three')",
 			`{"@entity":["all or none of these fields must be set: 'two', 'three'","values of these fields must be distinct: 'one', 'three'"]}`},
+		{"a deprecated field that contradicts the new one", `{"type":"limited","config":{"minute":5,"redis":{"port":1},"redis_port":2}}`,
+			"schema violation (config.redis_port: both deprecated and new field are used but their values mismatch: redis_port = 2 vs redis.port = 1)",
+			`{"config":{"redis_port":"both deprecated and new field are used but their values mismatch: redis_port = 2 vs redis.port = 1"}}`},
+		{"a deprecated secret is not repeated", `{"type":"limited","config":{"minute":5,"redis":{"host":"a"},"redis_secret":"b"}}`,
+			"schema violation (config.redis_secret: both deprecated and new field are used but their values mismatch: redis_secret = … vs redis.host = …)",
+			`{"config":{"redis_secret":"both deprecated and new field are used but their values mismatch: redis_secret = … vs redis.host = …"}}`},
 		{"a shorthand of the wrong type stops everything else", `{"both":1,"foo":1}`, "schema violation (both: expected a string)", `{"both":"expected a string"}`},
 		{"no variant", `{"type":"x","foo":1}`, "schema violation (type: type 'x' is not known)", `{"type":"type 'x' is not known"}`},
 		{"no variant key", `{"type":null}`, "schema violation (type: required field missing)", `{"type":"required field missing"}`},

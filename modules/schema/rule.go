@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -20,6 +21,26 @@ func StartsWith(prefix string) Rule {
 	return Rule{"starts_with", prefix, func(v any) string {
 		if s, ok := v.(string); ok && !strings.HasPrefix(s, prefix) {
 			return "should start with: " + prefix
+		}
+		return ""
+	}}
+}
+
+// Equal wants that string.
+func Equal(want string) Rule {
+	return Rule{"eq", want, func(v any) string {
+		if v != any(want) {
+			return "value must be " + want
+		}
+		return ""
+	}}
+}
+
+// GreaterThan wants a number above the bound.
+func GreaterThan(bound float64) Rule {
+	return Rule{"gt", bound, func(v any) string {
+		if n, ok := number(v); ok && n <= bound {
+			return fmt.Sprintf("value must be greater than %v", bound)
 		}
 		return ""
 	}}

@@ -37,7 +37,10 @@ func things() *Table {
 		},
 		Shorthands: []Shorthand{{Field: Field{Name: "redis_host", Kind: String}, Expand: func(v any) Object {
 			return Object{"redis": Object{"host": v}}
-		}}},
+		}},
+			{Field: Field{Name: "redis_port", Kind: Integer}, Replaced: "redis.port"},
+			{Field: Field{Name: "redis_secret", Kind: String, Encrypted: true}, Replaced: "redis.host"},
+		},
 	}
 	t := &Table{
 		Name: "things", Path: "things", Key: "name",
