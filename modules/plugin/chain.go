@@ -43,6 +43,7 @@ type version struct {
 	everyone  []*Instance
 	personal  map[string]*Instance // names that some consumer has, with an example
 	routeless *Chain               // of requests that no route matches
+	unrouted  *Chain               // of sessions that no route matches
 }
 
 // NewGlobals answers globals without instances.
@@ -99,6 +100,7 @@ func (g *Globals) With(before, after []*Instance) *Globals {
 	}
 	next.version = v
 	v.routeless = compile(next, nil, nil, uuid.Nil, false)
+	v.unrouted = compile(next, nil, nil, uuid.Nil, true)
 	return next
 }
 
@@ -126,7 +128,15 @@ func (g *Globals) Routeless() *Chain {
 	return g.version.routeless
 }
 
-// A Chain is all that may act on the requests of one route, in order. It never
+// Unrouted is the chain of sessions that no route matches; nil: none.
+func (g *Globals) Unrouted() *Chain {
+	if g == nil {
+		return nil
+	}
+	return g.version.unrouted
+}
+
+// A Chain is all that may act on the requests or sessions of one route, in order. It never
 // changes, and nil does nothing.
 type Chain struct {
 	steps    []step
@@ -176,7 +186,7 @@ func (c *Cell) Chain(g *Globals, route, service *Bindings, serviceID uuid.UUID, 
 func compile(g *Globals, route, service *Bindings, serviceID uuid.UUID, stream bool) *Chain {
 	steps := map[string]*step{}
 	add := func(in *Instance) {
-		if stream && !in.stream || !stream && !in.http {
+		if stream && !in.streams() || !stream && !in.http {
 			return
 		}
 		s := steps[in.Name]

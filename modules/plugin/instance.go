@@ -59,6 +59,12 @@ func newInstance(p *entity.Plugin, m *module) *Instance {
 	return in
 }
 
+// streams reports whether the plugin has a say in streams: it is for them, and
+// takes part or ought to.
+func (in *Instance) streams() bool {
+	return in.stream && (in.err != nil || in.takes.preread != nil || in.takes.logSession != nil)
+}
+
 // level is Kong's order of scopes: 1 is the most specific one.
 func (in *Instance) level() int {
 	route, service, consumer := in.Route != nil, in.Service != nil, in.Consumer != nil

@@ -104,13 +104,17 @@ type (
 
 // The phases of a TCP connection or UDP session.
 type (
-	// A Prereader acts before the service is connected. An error ends the
-	// connection.
+	// A Prereader acts before the service is connected, and before TLS is ended.
+	// An error that was made with [Refuse] ends the connection: that status is
+	// logged, and TLS clients get the alert access_denied. With [Exit] and a
+	// status below 400 the body is sent before the end, in the clear. Any
+	// other error is logged and ends the connection with the status 500.
 	Prereader interface {
 		Preread(*Session) error
 	}
 
-	// A SessionLogger acts when the connection is over.
+	// A SessionLogger acts when the connection is over; see Session.Outcome. It
+	// must not block.
 	SessionLogger interface {
 		LogSession(*Session)
 	}

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"time"
 
@@ -16,12 +17,16 @@ type Session struct {
 	Protocol    string // tcp, tls, tls_passthrough or udp
 	SNI         string // empty: none was sent, or the protocol has none
 	Client      netip.AddrPort
-	Destination netip.AddrPort // the address of the gateway that was connected to
-	Route       *entity.Route
+	Destination netip.AddrPort  // the address of the gateway that was connected to
+	Route       *entity.Route   // nil in the phase log, if none was found
 	Service     *entity.Service // nil: none
 	Start       time.Time
 	Directory   Directory
 	Logger      *zap.Logger
+
+	// TLS is what was agreed on with the client; nil before its handshake, and
+	// where the gateway has no part in it.
+	TLS *tls.ConnectionState
 
 	Outcome SessionOutcome // in the phase log
 
@@ -30,14 +35,11 @@ type Session struct {
 
 // SessionOutcome is what became of a session.
 type SessionOutcome struct {
-	Status   int // 200; 403: a plugin refused; 502: the service could not be connected; as Kong logs it
-	Received int64
-	Sent     int64 // bytes to the client
+	Status   int   // as Kong logs it: 200; 502: the service could not be connected; that of a plugin that refused
+	Received int64 // bytes from the client that were passed on
+	Sent     int64 // bytes to the client that came from the service
 	Duration time.Duration
-
-	// Of the connection to the service, in bytes.
-	UpstreamReceived, UpstreamSent int64
-	Tries                          []Try
+	Tries    []Try
 }
 
 // Set keeps a value for the plugin that is running, for its later phases.
@@ -47,7 +49,8 @@ func (s *Session) Set(v any) { s.run.slots[s.run.at] = v }
 func (s *Session) Value() any { return s.run.slots[s.run.at] }
 
 // Preread runs the plugins' phase of that name on a session, which is to be
-// dropped if there is an error. Afterwards, in any case, LogSession ends it.
+// ended if there is an error: with the answer of a plugin, if it is one.
+// Afterwards, in any case, LogSession ends it.
 func (c *Chain) Preread(s *Session) error {
 	s.run.begin(c)
 	for i := range c.steps {
@@ -55,16 +58,23 @@ func (c *Chain) Preread(s *Session) error {
 		switch {
 		case in == nil:
 		case in.err != nil:
-			return in.err
+			s.run.rest(c, 0, nil)
+			return in.explain(in.err)
 		case in.preread != nil:
 			s.run.at = i
 			if err := in.preread.Preread(s); err != nil {
-				s.run.rest(c, i+1, nil)
-				return err
+				s.run.rest(c, 0, nil)
+				return in.explain(err)
 			}
 		}
 	}
 	return nil
+}
+
+// SkipPreread stands for Preread on a session that no route was found for.
+func (c *Chain) SkipPreread(s *Session) {
+	s.run.begin(c)
+	s.run.rest(c, 0, nil)
 }
 
 // LogSession runs the plugins' phase log.

@@ -6,6 +6,7 @@ import "net"
 type alert byte
 
 const (
+	alertAccessDenied     alert = 49
 	alertInternalError    alert = 80
 	alertUnrecognizedName alert = 112 // RFC 6066, section 3
 )

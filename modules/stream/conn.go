@@ -38,13 +38,18 @@ func (e *Engine) serve(f *flow, in intake, begun func(*relay.Relay)) {
 
 // refuse closes a connection that could not be served, in the way that its
 // client understands: with an alert if it waits for the answer to its
-// ClientHello, and without a close_notify if TLS is spoken already.
+// ClientHello, and without a close_notify if TLS is spoken already. The answer
+// of a plugin is for those that can read it.
 func refuse(in *intake, fail *failure) {
+	waiting := in.tls && in.terminated == nil
 	switch {
+	case !waiting && len(fail.answer) > 0:
+		_ = in.conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = in.conn.Write(fail.answer)
 	case in.terminated != nil:
 		relay.Reset(in.conn)
 		return
-	case in.tls && fail.alert != 0:
+	case waiting && fail.alert != 0:
 		sendAlert(in.conn, fail.alert)
 	}
 	in.conn.Close()
@@ -59,6 +64,7 @@ func (f *flow) run(in *intake, begun func(*relay.Relay)) *failure {
 	}
 	if state := in.terminated; state != nil {
 		f.facts.Protocol, f.facts.SNI = "tls", state.ServerName
+		f.tls = state
 	}
 	if fail := f.route(); fail != nil {
 		return fail
@@ -78,6 +84,7 @@ func (f *flow) run(in *intake, begun func(*relay.Relay)) *failure {
 			return &failure{reason: "handshake", status: statusBadRequest, text: "tls handshake with the client failed", err: err, client: true}
 		}
 		client, in.first = c, nil
+		f.spoke(c.ConnectionState())
 	}
 	s := f.match.Service
 	r := &relay.Relay{
@@ -143,7 +150,7 @@ func (f *flow) silent(err error, reason, text string) *failure {
 }
 
 // terminate speaks TLS with the client.
-func (f *flow) terminate(in *intake) (net.Conn, error) {
+func (f *flow) terminate(in *intake) (*tls.Conn, error) {
 	deadline := time.Now().Add(f.engine.hello)
 	_ = in.conn.SetDeadline(deadline)
 	c := tls.Server(&replay{Conn: in.conn, first: in.first}, f.engine.tls)

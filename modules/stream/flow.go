@@ -11,6 +11,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/node"
 	"github.com/portcullis-gateway/portcullis/modules/relay"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
@@ -19,13 +20,16 @@ import (
 // A flow is a connection or a UDP session from its begin to its end.
 type flow struct {
 	engine   *Engine
-	snapshot *snapshot.Snapshot
-	listener string // as the configuration has it
+	view     *node.View         // nil before it is routed
+	snapshot *snapshot.Snapshot // of the view
+	listener string             // as the configuration has it
 	start    time.Time
 
 	facts router.Flow
 	peer  netip.AddrPort // the other end of the socket, whatever a PROXY header says
 	local netip.AddrPort // this end, before port_maps
+
+	acting // the plugins
 
 	match  snapshot.Match
 	counts *routeCounts // of the route; nil before there is one
@@ -47,6 +51,7 @@ type failure struct {
 	alert  alert  // what a TLS client is told before its handshake is over
 	text   string // for the log
 	err    error  // nil if text says it all
+	answer []byte // what a client is sent that TLS is not spoken with
 	client bool   // it was the client's doing: nothing to worry about
 }
 
@@ -59,11 +64,10 @@ const (
 	statusUnavailable = 503
 )
 
-// newFlow begins a flow with the world as it is now.
+// newFlow begins a flow.
 func (e *Engine) newFlow(listener, protocol string, source, destination netip.AddrPort) *flow {
 	return &flow{
 		engine:   e,
-		snapshot: e.node.View().Snapshot,
 		listener: listener,
 		start:    time.Now(),
 		peer:     source,
@@ -80,13 +84,19 @@ func public(o *gateway.Options, a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr(), o.PublicPort(a.Port()))
 }
 
-// route finds the flow's route and service.
+// route finds the flow's route and service, and asks the plugins.
 func (f *flow) route() *failure {
-	var ok bool
-	if f.match, ok = f.snapshot.MatchStream(&f.facts); !ok {
+	chain := f.find()
+	if f.match.Route == nil {
+		f.unrouted(chain)
 		return &failure{reason: "no_route", status: statusError, alert: alertUnrecognizedName, text: "no route found with those values", err: f.nearMiss()}
 	}
 	f.counts = countsOf(f.match.Route)
+	if chain != nil {
+		if fail := f.preread(chain); fail != nil {
+			return fail
+		}
+	}
 	switch s := f.match.Service; {
 	case s == nil:
 		return &failure{reason: "no_service", status: statusUnavailable, alert: alertInternalError, text: "no service found with those values"}
@@ -126,6 +136,7 @@ func (f *flow) end(fail *failure) {
 		f.counts.seconds.Add(int64(time.Since(f.start)))
 	}
 	f.log()
+	f.leave()
 }
 
 // report writes why the flow was not served: once, at the place that gave up.

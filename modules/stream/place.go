@@ -92,6 +92,7 @@ func (f *flow) observe(event balancer.Event) {
 
 // tryFailed notes that a try has failed, and why.
 func (f *flow) tryFailed(err error) {
+	f.note(statusBadGateway)
 	var timeout interface{ Timeout() bool }
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
 		f.observe(balancer.TimedOut)
@@ -124,6 +125,7 @@ func (f *flow) connect() (net.Conn, *failure) {
 		}
 		if err == nil {
 			f.connected = time.Since(f.began)
+			f.note(0)
 			f.observe(balancer.Connected)
 			return conn, nil
 		}

@@ -148,6 +148,9 @@ func (s *session) serve(e *Engine) {
 	f := e.newFlow(s.listener.name, "udp", s.key.client, s.key.local)
 	f.up, f.down = &s.up, &s.down
 	fail := s.run(f)
+	if fail != nil && len(fail.answer) > 0 {
+		_ = s.reply(fail.answer)
+	}
 	f.end(fail)
 	if fail != nil && fail.reason != "drained" {
 		s.swallow()
