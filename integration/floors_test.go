@@ -80,7 +80,10 @@ var house = []room{
 	{path: "modules/plugin/plugintest", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid, zap}},
 	{path: "modules/plugin/stock", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, caddyHTTP}},
 	{path: "modules/plugin/correlationid", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid}},
+	{path: "modules/plugin/cors", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore}},
+	{path: "modules/plugin/iprestriction", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, "github.com/gaissmai/bart"}},
 	{path: "modules/plugin/keyauth", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid}},
+	{path: "modules/plugin/requestsizelimiting", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore}},
 	{path: "modules/plugin/requesttermination", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore}},
 
 	{path: "modules/snapshot", floor: 6, uses: []string{uuid}},

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/plugin"
 )
 
 // bufferSize is up to which size, in bytes, a request's body is read before
@@ -89,6 +91,14 @@ func (x *exchange) streamBody(from io.ReadCloser) {
 
 // failBody answers a client whose body could not be read.
 func (x *exchange) failBody(err error) {
+	var refused *plugin.Answer
+	if errors.As(err, &refused) { // a plugin has seen enough of it
+		if x.r.ProtoMajor == 1 {
+			x.w.Header()["Connection"] = []string{"close"}
+		}
+		x.answerFor(refused)
+		return
+	}
 	// The rest of the body is not worth waiting for.
 	_ = http.NewResponseController(x.w).SetReadDeadline(time.Now())
 	var tooLarge *http.MaxBytesError

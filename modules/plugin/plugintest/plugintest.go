@@ -267,6 +267,9 @@ func (e *engine) Forward() {
 	out := &counted{e}
 	if e.Service != nil {
 		e.Service(out, r)
+		if e.status == 0 { // as net/http does
+			out.WriteHeader(http.StatusOK)
+		}
 		return
 	}
 	_, _ = io.WriteString(out, "ok")
