@@ -28,6 +28,7 @@ var errUntold = errors.New("the kernel does not tell the original destination")
 // and an error says which one; for the others there is nothing to do. It may be
 // called more than once for a socket.
 func (m Modes) Control(_, _ string, c syscall.RawConn) error {
+	intercepting.Store(true)
 	if !intake {
 		return explain(errors.ErrUnsupported)
 	}

@@ -1,5 +1,6 @@
-// Package dial makes connections to services: over TCP, past this process's
-// own private listeners, and with the TLS that a service asks for.
+// Package dial makes connections to services: past this process's own private
+// listeners, to destinations that clients chose only if they are harmless, from the
+// source address and with the TLS that a service asks for.
 package dial
 
 import (
@@ -14,38 +15,85 @@ import (
 	"time"
 
 	"github.com/portcullis-gateway/portcullis/modules/listen"
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
-// TCP connects to an address, which is "host:port". If it is guarded, this
-// process's private listeners are out of reach; see ErrPrivate. The connection
-// is never one of Multipath TCP.
-func TCP(ctx context.Context, address string, guarded bool) (net.Conn, error) {
-	return connect(ctx, address, guarded, 30*time.Second)
+// A Dialer says how connections are made. The zero value makes ordinary ones.
+//
+// If this process receives connections that a firewall has intercepted, those
+// that it makes itself have the mark [transparent.Mark], as far as it may set it,
+// so that rules let them alone.
+type Dialer struct {
+	// Guarded puts this process's private listeners out of reach; see
+	// ErrPrivate.
+	Guarded bool
+
+	// Source is the address that the connection comes from. It has to be of the
+	// family of the address that is connected to.
+	Source Source
+}
+
+// TCP connects to an address, which is "host:port". The connection is never one
+// of Multipath TCP.
+func (d Dialer) TCP(ctx context.Context, address string) (net.Conn, error) {
+	return d.connect(ctx, address, 30*time.Second)
 }
 
 // Stream does the same for a connection that others limit the silence of: it
 // has no keep-alive, as nginx's to services.
-func Stream(ctx context.Context, address string, guarded bool) (net.Conn, error) {
-	return connect(ctx, address, guarded, -1)
+func (d Dialer) Stream(ctx context.Context, address string) (net.Conn, error) {
+	return d.connect(ctx, address, -1)
 }
 
-func connect(ctx context.Context, address string, guarded bool, keepAlive time.Duration) (net.Conn, error) {
-	d := net.Dialer{KeepAlive: keepAlive}
-	if guarded {
-		d.Control = guard
+func (d Dialer) connect(ctx context.Context, address string, keepAlive time.Duration) (net.Conn, error) {
+	nd := net.Dialer{KeepAlive: keepAlive, LocalAddr: d.Source.tcp(), Control: d.control()}
+	nd.SetMultipathTCP(false)
+	c, err := nd.DialContext(ctx, "tcp", address)
+	if err != nil && d.Source.Addr.IsValid() {
+		err = d.Source.failed(address, err)
 	}
-	d.SetMultipathTCP(false)
-	return d.DialContext(ctx, "tcp", address)
+	return c, err
 }
 
 // UDP makes a socket that sends to an address, which is "host:port", and hears
-// nobody else.
-func UDP(ctx context.Context, address string) (*net.UDPConn, error) {
-	c, err := (&net.Dialer{}).DialContext(ctx, "udp", address)
+// nobody else. Nothing is guarded: private listeners are of TCP.
+func (d Dialer) UDP(ctx context.Context, address string) (*net.UDPConn, error) {
+	d.Guarded = false
+	nd := net.Dialer{LocalAddr: d.Source.udp(), Control: d.control()}
+	c, err := nd.DialContext(ctx, "udp", address)
 	if err != nil {
+		if d.Source.Addr.IsValid() {
+			err = d.Source.failed(address, err)
+		}
 		return nil, err
 	}
 	return c.(*net.UDPConn), nil
+}
+
+// control answers what is done with a socket before it is bound; nil: nothing.
+func (d Dialer) control() func(network, address string, c syscall.RawConn) error {
+	marks, source := transparent.Marks(), d.Source
+	if !marks && !source.Addr.IsValid() {
+		if d.Guarded {
+			return guard
+		}
+		return nil
+	}
+	guarded := d.Guarded
+	return func(network, address string, c syscall.RawConn) error {
+		if guarded {
+			if err := guard(network, address, c); err != nil {
+				return err
+			}
+		}
+		if marks {
+			transparent.MarkSocket(c)
+		}
+		if source.Addr.IsValid() {
+			return transparent.Outgoing(c, source.Foreign)
+		}
+		return nil
+	}
 }
 
 // ErrPrivate is why a connection to this process's own private listeners is

@@ -85,6 +85,16 @@ func (o *openSockets) holds(addr netip.AddrPort) bool {
 	return false
 }
 
+// takes reports whether a socket of ours gets the connections to dst.
+func (o *openSockets) takes(dst netip.AddrPort) bool {
+	for key := range o.groups {
+		if takes(key.addr, dst) {
+			return true
+		}
+	}
+	return false
+}
+
 func (o *openSockets) add(s *Socket) {
 	o.groups[s.key] = append(o.groups[s.key], s)
 	o.steer(s.key, nil)

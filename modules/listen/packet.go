@@ -243,6 +243,18 @@ func (p *packetSockets) holds(addr netip.AddrPort) bool {
 	return false
 }
 
+// takes reports whether a socket of ours gets the datagrams to dst.
+func (p *packetSockets) takes(dst netip.AddrPort) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for a := range p.counts {
+		if takes(a, dst) {
+			return true
+		}
+	}
+	return false
+}
+
 // Wake ends a ReadPacket that waits, with os.ErrDeadlineExceeded.
 func (s *PacketSocket) Wake() { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) }
 

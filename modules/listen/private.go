@@ -48,9 +48,14 @@ func MarkPrivate(addr netip.AddrPort) (unmark func()) {
 // A listener on a particular address is reached by that address only. One on a
 // wildcard is reached by every address of this host. The unspecified address
 // (0.0.0.0 or ::) is taken for one of them, as the kernel connects it to the
-// host itself. Addresses that are local by a route alone (`ip route add local`)
-// and translations by a firewall are not seen.
+// host itself. An IPv6 address that stands for one of IPv4 (see
+// [transparent.Embedded]) is judged as that one, too: a translator on the way could
+// send it back here. Addresses that are local by a route alone (`ip route add
+// local`) and other translations by a firewall are not seen.
 func IsPrivate(dst netip.AddrPort) bool {
+	if v4, ok := transparent.Embedded(bare(dst.Addr())); ok && IsPrivate(netip.AddrPortFrom(v4, dst.Port())) {
+		return true
+	}
 	private.mu.RLock()
 	defer private.mu.RUnlock()
 	listeners := private.addrs[dst.Port()]

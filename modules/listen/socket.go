@@ -280,13 +280,16 @@ func explain(err error, addr netip.AddrPort) error {
 // caddyListensOn reports whether one of Caddy's own servers holds the address.
 func caddyListensOn(addr netip.AddrPort) bool {
 	any4, any6 := netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port()), netip.AddrPortFrom(netip.IPv6Unspecified(), addr.Port())
-	for _, spelling := range []string{addr.String(), any4.String(), any6.String(), fmt.Sprintf(":%d", addr.Port())} {
+	for _, spelling := range []string{any4.String(), any6.String(), fmt.Sprintf(":%d", addr.Port())} {
 		if caddy.ListenerUsage("tcp", spelling) > 0 {
 			return true
 		}
 	}
-	return false
+	return caddyListensAt(addr)
 }
+
+// caddyListensAt does the same for this address alone.
+func caddyListensAt(addr netip.AddrPort) bool { return caddy.ListenerUsage("tcp", addr.String()) > 0 }
 
 func missingAddress(err error) bool {
 	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)

@@ -146,7 +146,7 @@ func (p *probe) ask(ctx context.Context, address, host string, guarded bool) ans
 func (p *probe) connect(ctx context.Context, address string, guarded bool) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	return dial.TCP(ctx, address, guarded)
+	return dial.Dialer{Guarded: guarded}.TCP(ctx, address)
 }
 
 // secure makes the TLS handshake.
