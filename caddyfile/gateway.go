@@ -28,6 +28,8 @@ import (
 //		error_default_type   <content type>
 //		proxy_ssl_verify     on|off
 //		allow_admin_upstream on|off
+//		original_destination_allow <addresses or ranges...>
+//		original_destination_deny  <addresses or ranges...>
 //		ssl_cipher_suite          modern|intermediate|old|fips|custom
 //		ssl_ciphers               <OpenSSL's names...>
 //		ssl_protocols             TLSv1|TLSv1.1|TLSv1.2|TLSv1.3...
@@ -106,6 +108,12 @@ var gatewayWords = words[gateway.App]{
 	"allow_admin_upstream": setting(func(s *gateway.Settings, d *caddyfile.Dispenser) (err error) {
 		s.AllowAdminUpstream, err = onOff(d)
 		return err
+	}),
+	"original_destination_allow": setting(func(s *gateway.Settings, d *caddyfile.Dispenser) error {
+		return extend(&s.OriginalDestinationAllow, d, "IP addresses or CIDR ranges")
+	}),
+	"original_destination_deny": setting(func(s *gateway.Settings, d *caddyfile.Dispenser) error {
+		return extend(&s.OriginalDestinationDeny, d, "IP addresses or CIDR ranges")
 	}),
 }
 

@@ -67,6 +67,17 @@ func (g *Guard) Check(dst netip.AddrPort) error {
 	return nil
 }
 
+// CheckFor does the same for a connection that came from a client. Those of
+// clients on this host may be the gateway's own, unless rules can tell them by
+// their mark: so without marks there is a risk of a loop, and they are refused.
+func (g *Guard) CheckFor(dst netip.AddrPort, client netip.Addr) error {
+	if client.IsValid() && !transparent.CanMark() && transparent.IsHostAddress(client) {
+		return &RefusedError{dst, "not safe for a client on this host: the process needs the capability CAP_NET_RAW or CAP_NET_ADMIN " +
+			"to mark its own connections, which would otherwise be intercepted again"}
+	}
+	return g.Check(dst)
+}
+
 // judge answers why an address may not be dialled; "" if it may.
 func (g *Guard) judge(ip netip.Addr) string {
 	allowed, denied := longest(g.Allow, ip), longest(g.Deny, ip)

@@ -211,6 +211,14 @@ func checkWildcardHost(s string) string {
 	return ""
 }
 
+// checkSource wants the word client, an address or a range of addresses.
+func checkSource(s string) string {
+	if s == "client" || checkIPOrCIDR(s) == "" {
+		return ""
+	}
+	return "expected client, an ip address or a cidr range, got '" + s + "'"
+}
+
 // checkIPOrCIDR wants an address or a range of addresses.
 func checkIPOrCIDR(s string) string {
 	address, bits, isRange := strings.Cut(s, "/")

@@ -14,7 +14,7 @@ type Service struct {
 	ID                uuid.UUID   `json:"id"`
 	Name              string      `json:"name"`
 	Protocol          string      `json:"protocol"`
-	Host              string      `json:"host"` // the name of an upstream, a DNS name or an address
+	Host              string      `json:"host"` // the name of an upstream, a DNS name, an address, or OriginalDestination
 	Port              int         `json:"port"`
 	Path              string      `json:"path"`
 	Retries           int         `json:"retries"`         // additional attempts
@@ -25,12 +25,18 @@ type Service struct {
 	TLSVerify         *bool       `json:"tls_verify"` // nil: the node's default
 	TLSVerifyDepth    *int        `json:"tls_verify_depth"`
 	CACertificates    []uuid.UUID `json:"ca_certificates"`
-	ProxyProtocol     string      `json:"proxy_protocol"` // "v1", "v2", or empty for none
+	ProxyProtocol     string      `json:"proxy_protocol"`   // "v1", "v2", or empty for none
+	SourceAddresses   []string    `json:"source_addresses"` // empty: the system chooses
 	Enabled           bool        `json:"enabled"`
 	Tags              []string    `json:"tags"`
 	CreatedAt         int64       `json:"created_at"`
 	UpdatedAt         int64       `json:"updated_at"`
 }
+
+// OriginalDestination is the host of services that are wherever the client
+// wanted to go: the destination of a connection that a firewall diverted here. It
+// is no name that DNS could know.
+const OriginalDestination = "original_destination"
 
 func servicesTable() *schema.Table {
 	timeout := func(name string) schema.Field {
@@ -53,7 +59,9 @@ func servicesTable() *schema.Table {
 				{Name: "retries", Kind: schema.Integer, Default: int64(5), Between: []float64{0, 32767},
 					Doc: "The number of retries to execute upon failure to proxy."},
 				required(withDefault(protocolField(), "http")),
-				required(hostField("host")),
+				documented(required(hostField("host")),
+					"The host of the upstream server: a host name, an IP address, or the name of an upstream. "+
+						"original_destination (not part of Kong) is where an intercepted connection was addressed to, along with port 0."),
 				required(withDefault(portField(), int64(80))),
 				pathField("path"),
 				timeout("connect_timeout"),
@@ -72,6 +80,10 @@ func servicesTable() *schema.Table {
 					Doc: "Whether the routes of the service are active."},
 				{Name: "proxy_protocol", Kind: schema.String, OneOf: schema.Values("v1", "v2"),
 					Doc: "The version of the PROXY protocol header that connections to the upstream server begin with. Not part of Kong."},
+				{Name: "source_addresses", Kind: schema.Array,
+					Elem: &schema.Field{Kind: schema.String, Rules: []schema.Rule{schema.Custom(checkSource)}},
+					Doc: "Where connections to the upstream server come from: client for the client's own address, IP addresses of " +
+						"the gateway's host, or ranges of such. Not part of Kong."},
 			},
 			Checks: []schema.Check{
 				schema.Conditional(schema.When{
@@ -81,6 +93,11 @@ func servicesTable() *schema.Table {
 				schema.Conditional(schema.When{
 					If: "protocol", Match: schema.Field{NotOneOf: schema.Values("tcp", "tls", "tls_passthrough")},
 					Then: "proxy_protocol", Must: schema.Field{Null: true},
+				}),
+				schema.Conditional(schema.When{
+					If: "host", Match: schema.Field{OneOf: schema.Values(OriginalDestination)},
+					Then: "port", Must: schema.Field{Between: []float64{0, 0}},
+					Err: "the port of the original destination is the one the client asked for: port must be 0",
 				}),
 				onlyTLS("client_certificate"),
 				onlyTLS("tls_verify"),
@@ -111,7 +128,10 @@ func expandURL(value any) schema.Object {
 		}
 	}
 	var port any = int64(80)
-	if protocol == "https" {
+	switch {
+	case u.host == OriginalDestination:
+		port = int64(0)
+	case protocol == "https":
 		port = int64(443)
 	}
 	if u.port != "" {

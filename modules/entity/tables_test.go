@@ -74,7 +74,7 @@ func TestAnswers_haveEveryFieldAndKongsDefaults(t *testing.T) {
 	for _, tt := range []struct{ table, in, want string }{
 		{"services", `{"name":"s","host":"h","path":"/p"}`, `{` + head + `"name":"s","retries":5,"protocol":"http","host":"h","port":80,"path":"/p",` +
 			`"connect_timeout":60000,"write_timeout":60000,"read_timeout":60000,"tags":null,"client_certificate":null,` +
-			`"tls_verify":null,"tls_verify_depth":null,"ca_certificates":null,"enabled":true,"proxy_protocol":null}`},
+			`"tls_verify":null,"tls_verify_depth":null,"ca_certificates":null,"enabled":true,"proxy_protocol":null,"source_addresses":null}`},
 		{"routes", `{"paths":["/a"]}`, `{` + head + `"name":null,"protocols":["http","https"],"https_redirect_status_code":426,"strip_path":true,` +
 			`"preserve_host":false,"request_buffering":true,"response_buffering":true,"tags":null,"service":null,"snis":null,"sources":null,` +
 			`"destinations":null,"methods":null,"hosts":null,"paths":["/a"],"headers":null,"regex_priority":0,"path_handling":"v0"}`},
@@ -129,6 +129,14 @@ func TestServices_messages(t *testing.T) {
 		{`{"host":"h","name":"a b"}`, one("name: invalid value 'a b': the only accepted ascii characters are alphanumerics or ., -, _, and ~")},
 		{`{"host":"h","name":"naïve.~_-9"}`, ""},
 		{`{"host":"h","name":""}`, one("name: length must be at least 1")},
+		{`{"host":"original_destination","port":0}`, ""},
+		{`{"url":"tls://original_destination"}`, ""},
+		{`{"host":"original_destination"}`, several("port: value should be between 0 and 0",
+			"the port of the original destination is the one the client asked for: port must be 0")},
+		{`{"url":"https://original_destination:443"}`, several("port: value should be between 0 and 0",
+			"the port of the original destination is the one the client asked for: port must be 0")},
+		{`{"host":"h","source_addresses":["client","10.0.0.1","10.1.0.0/16","2001:db8::/64"]}`, ""},
+		{`{"host":"h","source_addresses":["clients"]}`, one("source_addresses.1: expected client, an ip address or a cidr range, got 'clients'")},
 		{`{"host":"a.com:80"}`, one("host: must not have a port")},
 		{`{"host":"a.com:80000"}`, one("host: must not have a port")},
 		{`{"host":"[::1]:80"}`, one("host: must not have a port")},
@@ -211,6 +219,13 @@ func TestServices_url(t *testing.T) {
 		{`{"url":"http://h:99999"}`, one("port: value should be between 0 and 65535")},
 		{`{"url":"http://a b/"}`, one("host: invalid value: a b")},
 		{`{"url":"tcp://h/p"}`, several("failed conditional validation given value of field 'protocol'", "path: value must be null")},
+	})
+}
+
+func TestUpstreams_originalDestinationIsNone(t *testing.T) {
+	testRefusals(t, "upstreams", []refusal{
+		{`{"name":"original_destination"}`, one("name: Invalid name ('original_destination'); it stands for the destination of intercepted connections")},
+		{`{"name":"original-destination"}`, ""},
 	})
 }
 

@@ -246,6 +246,8 @@ func checkUpstreamName(s string) string {
 		return name + "; no ip addresses allowed"
 	case h.hasPort:
 		return name + "; no port allowed"
+	case s == OriginalDestination:
+		return name + "; it stands for the destination of intercepted connections"
 	}
 	return ""
 }

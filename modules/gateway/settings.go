@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/portcullis-gateway/portcullis/modules/dial"
 	"github.com/portcullis-gateway/portcullis/modules/dns"
 )
 
@@ -109,6 +110,19 @@ type Settings struct {
 	// or Caddy's admin endpoint. Default: false.
 	AllowAdminUpstream bool `json:"allow_admin_upstream,omitempty"`
 
+	// Which addresses services with the host `original_destination` may reach
+	// although they would be refused: IP addresses or CIDR ranges. Refused are
+	// loopback, unspecified, link-local and multicast addresses and those of
+	// this host. A range has to lie within one of these to count, and an address
+	// of this host has to be named itself. The listeners of this process are
+	// never reached. Default: none.
+	OriginalDestinationAllow []string `json:"original_destination_allow,omitempty"`
+
+	// Which addresses such services may not reach: IP addresses or CIDR
+	// ranges. Where both lists have an address, the longer range decides.
+	// Default: none but those that are refused in any case.
+	OriginalDestinationDeny []string `json:"original_destination_deny,omitempty"`
+
 	TLSSettings
 }
 
@@ -122,6 +136,7 @@ type Options struct {
 	ErrorDefaultType   string
 	ProxySSLVerify     bool
 	AllowAdminUpstream bool
+	Destinations       dial.Guard // of services whose host is the original destination
 	DNS                dns.Config
 	TrustUnix          bool // peers on Unix sockets are trusted
 
@@ -232,6 +247,12 @@ func (s *Settings) parse(logger *zap.Logger) (*Options, error) {
 	if err = o.parsePorts(s.PortMaps); err != nil {
 		return nil, err
 	}
+	if o.Destinations.Allow, err = parsePrefixes("original_destination_allow", s.OriginalDestinationAllow); err != nil {
+		return nil, err
+	}
+	if o.Destinations.Deny, err = parsePrefixes("original_destination_deny", s.OriginalDestinationDeny); err != nil {
+		return nil, err
+	}
 	if o.Headers, err = parseHeaders(s.Headers, headerDefault); err != nil {
 		return nil, fmt.Errorf("headers: %w; expected server_tokens, latency_tokens, a header that the gateway adds, or off", err)
 	}
@@ -259,6 +280,17 @@ func (o *Options) parseTrusted(list []string) error {
 		o.trusted.Insert(prefix)
 	}
 	return nil
+}
+
+func parsePrefixes(option string, list []string) (prefixes []netip.Prefix, err error) {
+	for _, item := range list {
+		p, err := parsePrefix(item)
+		if err != nil {
+			return nil, fmt.Errorf("%s: expected IP addresses or CIDR ranges, got %q", option, item)
+		}
+		prefixes = append(prefixes, p)
+	}
+	return prefixes, nil
 }
 
 func parsePrefix(s string) (netip.Prefix, error) {

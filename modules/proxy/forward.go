@@ -57,8 +57,15 @@ func (x *exchange) forward() {
 			bodyRead = true
 			x.sentAt = time.Now()
 		}
+		source, err := s.Sources.For(to.address, x.client.Addr(), x.tries)
+		if err != nil {
+			x.failSource(err)
+			return
+		}
 		hostHeader := x.hostHeader(upstream, to)
-		t, req := x.newTry(x.dialFor(upstream, to.address, hostHeader), hostHeader, path)
+		d := x.dialFor(upstream, to.address, hostHeader)
+		d.source = source
+		t, req := x.newTry(d, hostHeader, path)
 		x.last = t
 		x.tries++
 		resp, err := send(t, req)
@@ -83,14 +90,14 @@ func (x *exchange) forward() {
 		}
 		t.end()
 		switch {
-		case f.client:
+		case f.client, f.own:
 		case f.status == http.StatusGatewayTimeout:
 			x.observe(balancer.TimedOut, 0)
 		default:
 			x.observe(balancer.ConnectFailed, 0)
 		}
 		x.release(0)
-		again := n < s.Retries && x.mayRetry(t, f)
+		again := n < s.Retries && !s.Original && x.mayRetry(t, f)
 		x.logFailure(upstream, t, f, again)
 		if !again {
 			f.answer(x)
@@ -102,7 +109,7 @@ func (x *exchange) forward() {
 // upstream is the upstream that the service's host names; nil if it is a host
 // of the network.
 func (x *exchange) upstream() *snapshot.Upstream {
-	if x.match.Service.Address != "" {
+	if s := x.match.Service; s.Address != "" || s.Original {
 		return nil
 	}
 	u, _ := x.snapshot.Upstream(x.match.Service.Host)
@@ -121,7 +128,7 @@ func (x *exchange) took(t *try, resp *http.Response) time.Duration {
 // hostHeader is the Host that the upstream sees (kong-router-balancer 5.6 in
 // words: the client's if the route preserves it, else the upstream's
 // host_header, else the target's own name; with its port unless that goes
-// without saying).
+// without saying). To the original destination the client has named the host.
 func (x *exchange) hostHeader(u *snapshot.Upstream, to place) string {
 	if x.plugins != nil {
 		if h := x.plugins.Changes().Host; h != "" {
@@ -129,7 +136,7 @@ func (x *exchange) hostHeader(u *snapshot.Upstream, to place) string {
 		}
 	}
 	host, port := to.host, to.port
-	if x.match.Route.PreserveHost && x.r.Host != "" {
+	if (x.match.Route.PreserveHost || x.match.Service.Original) && x.r.Host != "" {
 		return x.r.Host
 	}
 	if u != nil && u.HostHeader != "" {
@@ -147,7 +154,7 @@ func (x *exchange) hostHeader(u *snapshot.Upstream, to place) string {
 			return host
 		}
 	}
-	if u == nil && x.match.Service.Address != "" && host[0] != '[' {
+	if u == nil && (x.match.Service.Address != "" || x.match.Service.Original) && host[0] != '[' {
 		return to.address // the host is one of IPv4
 	}
 	return host + ":" + strconv.Itoa(port)
@@ -176,6 +183,7 @@ type failure struct {
 	status int  // for the client
 	final  bool // trying elsewhere would not help
 	client bool // it was the client's doing
+	own    bool // it was this host's doing, and says nothing of the server
 }
 
 // failureOf finds out what the error of a transport means.
@@ -198,6 +206,8 @@ func (x *exchange) failureOf(t *try, err error) failure {
 		return failure{err: *t.bodyErr.Load(), client: true, final: true}
 	case errors.Is(err, dial.ErrPrivate):
 		return failure{err: err, status: http.StatusBadGateway, final: true}
+	case errors.As(err, new(*dial.SourceError)):
+		return failure{err: err, status: http.StatusBadGateway, own: true}
 	case isTimeout(err):
 		return failure{err: err, status: http.StatusGatewayTimeout}
 	}

@@ -25,6 +25,9 @@ type place struct {
 func (x *exchange) place(u *snapshot.Upstream) (place, error) {
 	s := x.match.Service
 	if u == nil {
+		if s.Original {
+			return x.originalPlace()
+		}
 		if s.Address != "" {
 			return place{s.Host, s.Port, s.Address}, nil
 		}
@@ -57,12 +60,38 @@ func (x *exchange) resolve() (place, error) {
 	return p, nil
 }
 
+// originalPlace is where the client wanted to go, if that is somebody else's
+// and harmless.
+func (x *exchange) originalPlace() (place, error) {
+	if !x.arrived.Intercepted() {
+		return place{}, errNotIntercepted
+	}
+	to := x.routing.Destination
+	if err := x.options.Destinations.CheckFor(to, x.peer.Addr()); err != nil {
+		return place{}, err
+	}
+	return place{to.Addr().String(), int(to.Port()), to.String()}, nil
+}
+
+// errNotIntercepted is why a request has no original destination.
+var errNotIntercepted = errors.New("the connection was not intercepted, so it has no original destination")
+
+// failSource answers when there is no address that a try could come from.
+func (x *exchange) failSource(err error) {
+	x.release(0)
+	x.logger.Error("service cannot be connected to", x.fields(zap.Error(err))...)
+	x.fail(http.StatusBadGateway)
+}
+
 // failPlace answers when there is no place for a try.
 func (x *exchange) failPlace(u *snapshot.Upstream, err error) {
 	var failed *dns.Error
 	switch {
 	case x.clientGone():
 		return
+	case x.match.Service.Original:
+		x.logger.Warn("original destination is not passed on", x.fields(zap.Stringer("remote", x.peer), zap.Error(err))...)
+		x.fail(http.StatusBadGateway)
 	case u != nil && x.tries > 0: // as nginx
 		x.logger.Error("upstream has no peer for another try", x.fields(zap.String("upstream", u.Name), zap.Error(err))...)
 		x.fail(http.StatusServiceUnavailable)

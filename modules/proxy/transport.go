@@ -131,6 +131,7 @@ type destination struct {
 	address string        // host:port
 	connect time.Duration // for name resolution, TCP and TLS together
 	guarded bool          // whether this process's private listeners are out of reach
+	source  dial.Source   // where the connection comes from
 	tls     *dial.TLS     // nil: plain
 	http2   bool
 }
@@ -138,11 +139,11 @@ type destination struct {
 // authority is the key under which connections are pooled, in the form of a
 // URL's host. It is the address, unless there is more to tell.
 func (d *destination) authority() string {
-	if d.tls == nil && d.guarded {
+	if d.tls == nil && d.guarded && !d.source.Addr.IsValid() {
 		return d.address
 	}
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %t ", d.address, d.guarded)
+	fmt.Fprintf(h, "%q %t %s ", d.address, d.guarded, d.source.Addr)
 	if t := d.tls; t != nil {
 		fmt.Fprintf(h, "%q %t %d %q", t.ServerName, t.Verify, t.Depth, t.Key)
 	}
@@ -157,6 +158,9 @@ func (d *destination) key() http1.Key {
 	}
 	if !d.guarded {
 		k.Identity += " unguarded"
+	}
+	if d.source.Addr.IsValid() {
+		k.Identity += " from " + d.source.Addr.String()
 	}
 	return k
 }
@@ -194,7 +198,7 @@ func dialTLS(ctx context.Context, _, _ string) (net.Conn, error) {
 }
 
 func (d *destination) tcp(ctx context.Context) (net.Conn, error) {
-	return dial.TCP(ctx, d.address, d.guarded)
+	return dial.Dialer{Guarded: d.guarded, Source: d.source}.TCP(ctx, d.address)
 }
 
 func (d *destination) tlsConfig() *tls.Config {

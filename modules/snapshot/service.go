@@ -16,6 +16,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/store"
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 // Service is a service with what it refers to.
@@ -25,6 +26,14 @@ type Service struct {
 	// Address is the host and port, if the host is an IP address: what is
 	// dialled. Else it is empty.
 	Address string
+
+	// Original tells that the service is wherever the client wanted to go
+	// (entity.OriginalDestination).
+	Original bool
+
+	// Sources are the addresses that connections to it may come from; nil: the
+	// system chooses.
+	Sources *dial.Sources
 
 	ClientCertificate *tls.Certificate // nil: none
 	RootCAs           *x509.CertPool   // nil: the system's
@@ -114,11 +123,14 @@ func (e *edit) compileService(id uuid.UUID, set *certs.Set) {
 		e.services.Put(key, &Service{Service: &entity.Service{ID: id}, Err: fmt.Errorf("service %s could not be read", id)})
 		return
 	}
-	s := &Service{Service: v, plugins: e.bindings("service", id)}
+	s := &Service{Service: v, plugins: e.bindings("service", id), Original: v.Host == entity.OriginalDestination}
 	if ip, ok := dns.Literal(v.Host); ok {
 		s.Address = netip.AddrPortFrom(ip, uint16(v.Port)).String()
 	}
-	if s.Err = s.secure(e, set); s.Err != nil {
+	if err := s.leave(); err != nil {
+		s.Err = err
+		e.problem("services", id, err)
+	} else if s.Err = s.secure(e, set); s.Err != nil {
 		e.tolerate("services", id, s.Err)
 	}
 	if len(v.CACertificates) > 0 {
@@ -127,6 +139,19 @@ func (e *edit) compileService(id uuid.UUID, set *certs.Set) {
 		e.trusting.Delete(key)
 	}
 	e.services.Put(key, s)
+}
+
+// leave finds out where connections to the service come from.
+func (s *Service) leave() (err error) {
+	if s.Sources, err = dial.ParseSources(s.SourceAddresses); err != nil {
+		return fmt.Errorf("source_addresses: %w", err)
+	}
+	if s.Sources.Foreign() {
+		if err := transparent.CheckOutgoing(); err != nil {
+			return fmt.Errorf("source_addresses: client: %w", err)
+		}
+	}
+	return nil
 }
 
 // secure resolves what the service says of TLS.

@@ -16,6 +16,9 @@ func (f *flow) fields() []zap.Field {
 	if f.peer != f.facts.Source {
 		fields = append(fields, zap.Stringer("peer", f.peer))
 	}
+	if f.arrived != nil {
+		fields = append(fields, zap.Stringer("arrived", f.arrived.How), zap.Stringer("destination", f.arrived.Destination))
+	}
 	if f.facts.SNI != "" {
 		fields = append(fields, zap.String("sni", f.facts.SNI))
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/relay"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/snapshot"
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 // A flow is a connection or a UDP session from its begin to its end.
@@ -28,6 +29,8 @@ type flow struct {
 	facts router.Flow
 	peer  netip.AddrPort // the other end of the socket, whatever a PROXY header says
 	local netip.AddrPort // this end, before port_maps
+
+	arrived *transparent.Arrival // nil unless the listener is transparent
 
 	acting // the plugins
 
@@ -53,6 +56,7 @@ type failure struct {
 	err    error  // nil if text says it all
 	answer []byte // what a client is sent that TLS is not spoken with
 	client bool   // it was the client's doing: nothing to worry about
+	mild   bool   // something to look at, but the gateway is well
 }
 
 // Session statuses, as nginx counts them and Kong sets them.
@@ -76,6 +80,16 @@ func (e *Engine) newFlow(listener, protocol string, source, destination netip.Ad
 			Protocol: protocol,
 			Source:   source, Destination: public(e.options, destination),
 		},
+	}
+}
+
+// arrive notes how the flow came to a transparent listener. Ports of others are not
+// mapped.
+func (f *flow) arrive(a transparent.Arrival) {
+	f.arrived, f.local = &a, a.Destination
+	f.facts.Destination = a.Destination
+	if !a.How.Intercepted() {
+		f.facts.Destination = public(f.engine.options, a.Destination)
 	}
 }
 
@@ -144,7 +158,7 @@ func (f *flow) report(fail *failure) {
 	level := zap.ErrorLevel
 	if fail.client {
 		level = zap.DebugLevel
-	} else if fail.reason == "no_route" {
+	} else if fail.mild || fail.reason == "no_route" {
 		level = zap.WarnLevel
 	}
 	if c := f.engine.logger.Check(level, fail.text); c != nil {

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
@@ -91,6 +92,9 @@ func (h *Handler) Handle(cx *layer4.Connection, _ layer4.Handler) error {
 		in.terminated, in.tls = states[len(states)-1], false
 	}
 	f := e.newFlow("layer4 "+cx.LocalAddr().String(), protocol, addrPort(cx.RemoteAddr()), addrPort(cx.LocalAddr()))
+	if a, ok := transparent.ArrivalOf(cx); ok {
+		f.arrive(a)
+	}
 	e.serve(f, in, nil)
 	return nil
 }

@@ -172,18 +172,17 @@ func (l *listener) accept(s *listen.Socket) {
 
 // serve passes one connection on.
 func (l *listener) serve(s *listen.Socket, c *net.TCPConn) {
-	local := addrPort(c.LocalAddr())
 	arrival, ok := s.Arrival(c)
 	if !ok {
 		relay.Reset(c)
 		return
 	}
-	if l.bind.Transparent != "" {
-		local = arrival.Destination
-	}
 	e := l.enter()
 	defer e.drop()
-	f := e.newFlow(l.name, "tcp", addrPort(c.RemoteAddr()), local)
+	f := e.newFlow(l.name, "tcp", addrPort(c.RemoteAddr()), addrPort(c.LocalAddr()))
+	if l.bind.Transparent != "" {
+		f.arrive(arrival)
+	}
 	live := l.begin(func() { c.Close() })
 	defer l.finish(live)
 	e.serve(f, intake{conn: c, proxyProtocol: l.bind.ProxyProtocol, tls: l.bind.SSL}, func(r *relay.Relay) {

@@ -58,6 +58,11 @@ func (c *chooser) next(ctx context.Context) *failure {
 		}
 		f.chosen = a.Peer
 		f.place = place{a.Host, a.Text}
+	case s.Original:
+		var err error
+		if f.place, err = f.original(); err != nil {
+			return &failure{reason: "original_destination", status: statusBadGateway, alert: alertInternalError, text: "original destination is not passed on", err: err, mild: true}
+		}
 	case s.Address != "":
 		f.place = place{s.Host, s.Address}
 	default:
@@ -72,6 +77,19 @@ func (c *chooser) next(ctx context.Context) *failure {
 		f.place = place{s.Host, netip.AddrPortFrom(r.IP, port).String()}
 	}
 	return nil
+}
+
+// original is where the client wanted to go, if that is somebody else's and
+// harmless.
+func (f *flow) original() (place, error) {
+	if f.arrived == nil || !f.arrived.How.Intercepted() {
+		return place{}, errors.New("the connection was not intercepted, so it has no original destination")
+	}
+	to := f.arrived.Destination
+	if err := f.engine.options.Destinations.CheckFor(to, f.peer.Addr()); err != nil {
+		return place{}, err
+	}
+	return place{to.Addr().String(), to.String()}, nil
 }
 
 // HashValue answers what consistent hashing asks for; of a stream that is the
@@ -94,9 +112,11 @@ func (f *flow) observe(event balancer.Event) {
 func (f *flow) tryFailed(err error) {
 	f.note(statusBadGateway)
 	var timeout interface{ Timeout() bool }
-	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+	switch {
+	case errors.As(err, new(*dial.SourceError)): // says nothing of the server
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		f.observe(balancer.TimedOut)
-	} else {
+	default:
 		f.observe(balancer.ConnectFailed)
 	}
 	f.release()
@@ -130,7 +150,7 @@ func (f *flow) connect() (net.Conn, *failure) {
 			return conn, nil
 		}
 		f.tryFailed(err)
-		if errors.Is(err, dial.ErrPrivate) || n >= s.Retries {
+		if errors.Is(err, dial.ErrPrivate) || n >= s.Retries || s.Original {
 			return nil, &failure{reason: "connect", status: statusBadGateway, alert: alertInternalError, text: "service could not be reached", err: err}
 		}
 		f.engine.logger.Warn("try failed, trying again",
@@ -150,14 +170,19 @@ func (f *flow) try(c *chooser) (net.Conn, error, *failure) {
 	if fail := c.next(ctx); fail != nil {
 		return nil, nil, fail
 	}
+	source, err := s.Sources.For(f.place.address, f.facts.Source.Addr(), f.tries-1)
+	if err != nil {
+		return nil, err, nil
+	}
+	dialer := dial.Dialer{Guarded: !f.engine.options.AllowAdminUpstream, Source: source}
 	if f.facts.Protocol == "udp" {
-		conn, err := dial.UDP(ctx, f.place.address)
+		conn, err := dialer.UDP(ctx, f.place.address)
 		if err != nil {
 			return nil, err, nil // an interface that holds nil is not nil
 		}
 		return conn, nil, nil
 	}
-	conn, err := dial.Stream(ctx, f.place.address, !f.engine.options.AllowAdminUpstream)
+	conn, err := dialer.Stream(ctx, f.place.address)
 	if err != nil {
 		return nil, err, nil
 	}
@@ -201,11 +226,11 @@ func (f *flow) encrypts() bool {
 }
 
 // upstreamName is the server name that the service is asked for: the client's
-// if the route preserves it, else the upstream's host_header, else the target's
+// if the route preserves it or the service is where the client wanted to go, else the upstream's host_header, else the target's
 // own.
 func (f *flow) upstreamName(u *snapshot.Upstream) string {
 	switch {
-	case f.match.Route.PreserveHost && f.facts.SNI != "":
+	case (f.match.Route.PreserveHost || f.match.Service.Original) && f.facts.SNI != "":
 		return f.facts.SNI
 	case u != nil && u.HostHeader != "":
 		name, _, err := net.SplitHostPort(u.HostHeader)
