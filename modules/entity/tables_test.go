@@ -131,10 +131,10 @@ func TestServices_messages(t *testing.T) {
 		{`{"host":"h","name":""}`, one("name: length must be at least 1")},
 		{`{"host":"original_destination","port":0}`, ""},
 		{`{"url":"tls://original_destination"}`, ""},
-		{`{"host":"original_destination"}`, several("port: value should be between 0 and 0",
-			"the port of the original destination is the one the client asked for: port must be 0")},
-		{`{"url":"https://original_destination:443"}`, several("port: value should be between 0 and 0",
-			"the port of the original destination is the one the client asked for: port must be 0")},
+		{`{"host":"original_destination"}`, several(
+			"the port of the original destination is the one the client asked for: port must be 0", "port: value should be between 0 and 0")},
+		{`{"url":"https://original_destination:443"}`, several(
+			"the port of the original destination is the one the client asked for: port must be 0", "port: value should be between 0 and 0")},
 		{`{"host":"h","source_addresses":["client","10.0.0.1","10.1.0.0/16","2001:db8::/64"]}`, ""},
 		{`{"host":"h","source_addresses":["clients"]}`, one("source_addresses.1: expected client, an ip address or a cidr range, got 'clients'")},
 		{`{"host":"a.com:80"}`, one("host: must not have a port")},
