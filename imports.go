@@ -15,6 +15,8 @@ import (
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/keyauth"
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/requestsizelimiting"
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/requesttermination"
+	_ "github.com/portcullis-gateway/portcullis/modules/plugin/requesttransformer"
+	_ "github.com/portcullis-gateway/portcullis/modules/plugin/responsetransformer"
 	_ "github.com/portcullis-gateway/portcullis/modules/proxy"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/bolt"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/memory"

@@ -52,6 +52,7 @@ var house = []room{
 	{path: "modules/hello", floor: 0},
 	{path: "modules/wheel", floor: 0},
 	{path: "modules/relay", floor: 0, uses: []string{"golang.org/x/sys"}},
+	{path: "modules/transform", floor: 0},
 	{path: "modules/metrics", floor: 0, uses: []string{"github.com/prometheus/client_golang"}},
 	{path: "transparent", floor: 0, uses: []string{caddyCore, caddyfileWords, zap, "golang.org/x/sys"}},
 	{path: "transparent/netnstest", floor: 0, uses: []string{"golang.org/x/sys"}},
@@ -85,6 +86,8 @@ var house = []room{
 	{path: "modules/plugin/keyauth", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid}},
 	{path: "modules/plugin/requestsizelimiting", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore}},
 	{path: "modules/plugin/requesttermination", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore}},
+	{path: "modules/plugin/requesttransformer", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, zap}},
+	{path: "modules/plugin/responsetransformer", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, zap}},
 
 	{path: "modules/snapshot", floor: 6, uses: []string{uuid}},
 	{path: "modules/node", floor: 6, beside: []string{"modules/snapshot"}, uses: []string{caddyCore, uuid, zap}},

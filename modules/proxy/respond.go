@@ -33,6 +33,9 @@ func (x *exchange) respond(t *try, resp *http.Response) {
 		}
 		x.w.Header()["Trailer"] = []string{strings.Join(names, ", ")}
 	}
+	if t.request.Method == http.MethodHead && x.r.Method != http.MethodHead { // a plugin's doing
+		delete(x.w.Header(), "Content-Length")
+	}
 	x.writeHead(resp.StatusCode)
 	if x.r.Method == http.MethodHead {
 		return

@@ -61,21 +61,25 @@ func (g *gatewayTest) handler(name, config string) func(config string) {
 		return o
 	}
 	id := g.insert("plugins", schema.Object{"name": "http.handlers." + name, "config": object(config)})
-	return func(config string) {
-		tx := store.Begin(g.image, store.Options{})
-		if _, err := tx.Update("plugins", store.Key{ID: uuid.MustParse(id)}, schema.Object{"config": object(config)}); err != nil {
-			g.t.Error(err)
-			return
-		}
-		g.image = tx.Image()
-		next, refused := g.View().Snapshot.Apply(g.image, tx.Changes())
-		if len(refused) > 0 {
-			g.t.Errorf("refused: %v", refused)
-		}
-		next.Publish()
-		g.view.Store(&node.View{Image: g.image, Snapshot: next})
-		next.Live()
+	return func(config string) { g.update("plugins", id, schema.Object{"config": object(config)}) }
+}
+
+// update changes a row while requests go on.
+func (g *gatewayTest) update(table, id string, o schema.Object) {
+	g.t.Helper()
+	tx := store.Begin(g.image, store.Options{})
+	if _, err := tx.Update(table, store.Key{ID: uuid.MustParse(id)}, o); err != nil {
+		g.t.Error(err)
+		return
 	}
+	g.image = tx.Image()
+	next, refused := g.View().Snapshot.Apply(g.image, tx.Changes())
+	if len(refused) > 0 {
+		g.t.Errorf("refused: %v", refused)
+	}
+	next.Publish()
+	g.view.Store(&node.View{Image: g.image, Snapshot: next})
+	next.Live()
 }
 
 func TestStock_handlersAct(t *testing.T) {

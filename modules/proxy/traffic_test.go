@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/requestsizelimiting"
+	_ "github.com/portcullis-gateway/portcullis/modules/plugin/requesttransformer"
+	_ "github.com/portcullis-gateway/portcullis/modules/plugin/responsetransformer"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
@@ -60,5 +62,49 @@ func TestRequestSizeLimiting_streamedBody(t *testing.T) {
 				t.Error("the service was asked")
 			}
 		})
+	}
+}
+
+func TestRequestTransformer_capturesAndMethods(t *testing.T) {
+	g := start(t, gateway.Settings{})
+	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Got", r.Method+" "+r.Host+" "+r.URL.RequestURI())
+		w.Header().Set("Content-Length", "5")
+		_, _ = io.WriteString(w, "hello")
+	})
+	g.route(to(up), schema.Object{"paths": []any{`~/users/(?<name>\w+)/(\d+)$`}})
+	config := func(method string) schema.Object {
+		return schema.Object{"http_method": method, "replace": schema.Object{
+			"uri": "/u/$(uri_captures.name)/$(uri_captures[2])/$(uri_captures['none'] or 'x')", "headers": []any{"Host:$(uri_captures[1]).example"}}}
+	}
+	id := g.insert("plugins", schema.Object{"name": "request-transformer", "config": config("GET")})
+	resp, body := g.get("/users/anna/7?q=1")
+	if got := resp.Header.Get("X-Got"); got != "GET anna.example /u/anna/7/x?q=1" || body != "hello" {
+		t.Errorf("got %d %q %q", resp.StatusCode, got, body)
+	}
+	g.update("plugins", id, schema.Object{"config": config("HEAD")})
+	resp, body = g.get("/users/anna/7")
+	if got := resp.Header.Get("X-Got"); resp.StatusCode != 200 || got != "HEAD anna.example /u/anna/7/x" || body != "" {
+		t.Errorf("a service that is asked for the head: got %d %q %q", resp.StatusCode, got, body)
+	}
+}
+
+func TestResponseTransformer_overTheWire(t *testing.T) {
+	g := start(t, gateway.Settings{})
+	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"secret":1,"name":"`+strings.Repeat("x", 100_000)+`"}`)
+	})
+	g.route(to(up), schema.Object{"paths": []any{"/"}})
+	g.insert("plugins", schema.Object{"name": "response-transformer", "config": schema.Object{"remove": schema.Object{"json": []any{"secret"}, "headers": []any{"Via"}}}})
+	for _, method := range []string{"GET", "HEAD", "GET"} {
+		resp, body := g.do(method, "/", nil)
+		want := `{"name":"` + strings.Repeat("x", 100_000) + `"}`
+		if method == "HEAD" {
+			want = ""
+		}
+		if resp.StatusCode != 200 || body != want || resp.Header.Get("Via") != "" || method == "HEAD" && resp.ContentLength > 0 {
+			t.Errorf("%s: got %d, %d bytes, length %d", method, resp.StatusCode, len(body), resp.ContentLength)
+		}
 	}
 }
