@@ -13,6 +13,7 @@ import (
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/cors"
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/iprestriction"
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/keyauth"
+	_ "github.com/portcullis-gateway/portcullis/modules/plugin/ratelimiting"
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/requestsizelimiting"
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/requesttermination"
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/requesttransformer"

@@ -84,6 +84,7 @@ var house = []room{
 	{path: "modules/plugin/cors", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore}},
 	{path: "modules/plugin/iprestriction", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, "github.com/gaissmai/bart"}},
 	{path: "modules/plugin/keyauth", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid}},
+	{path: "modules/plugin/ratelimiting", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid, zap, "github.com/redis/go-redis/v9"}},
 	{path: "modules/plugin/requestsizelimiting", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore}},
 	{path: "modules/plugin/requesttermination", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore}},
 	{path: "modules/plugin/requesttransformer", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, zap}},

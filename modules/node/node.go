@@ -83,6 +83,7 @@ func Open(cfg Config) (*Node, error) {
 		health: health.Settings{Logger: cfg.Logger.Named("health"), Guarded: !cfg.AllowAdminUpstream}}
 	if n.plugins != nil {
 		n.plugins.World, n.plugins.Node, n.plugins.Pools = cfg.Store.Identity(), w.id, w.pools
+		n.plugins.Counters, _ = w.driver.(store.Counters)
 	}
 	w.join(n)
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/store"
 )
 
 // A Loader makes instances of plugins for one configuration of Caddy. Only the
@@ -30,6 +31,9 @@ type Loader struct {
 
 	Node  uuid.UUID
 	Pools *balancer.Pools
+
+	// Counters are those of the store; nil: it has none.
+	Counters store.Counters
 
 	// Adapt makes a plugin of a module that is none by itself, such as a
 	// handler of Caddy's, and Adapted is an example of what it makes. Nil:
@@ -95,7 +99,7 @@ func (l *Loader) Load(p *entity.Plugin, before *Instance) (in *Instance, loaded 
 func (l *Loader) load(m *module, k *kind, p *entity.Plugin) {
 	env := &Env{
 		ID: p.ID, Name: p.Name, Route: refID(p.Route), Service: refID(p.Service), Consumer: refID(p.Consumer),
-		Node: l.Node, Pools: l.Pools, world: l.World,
+		Node: l.Node, Pools: l.Pools, Counters: l.Counters, world: l.World,
 	}
 	child, cancel := caddy.NewContext(l.Context)
 	ctx := child.WithValue(envKey{}, env)
@@ -132,6 +136,10 @@ type Env struct {
 
 	// Pools are the upstreams as they live; nil outside of a node.
 	Pools *balancer.Pools
+
+	// Counters are those of the store, which all nodes on it share; nil: it
+	// has none.
+	Counters store.Counters
 
 	world  string
 	shares []shareKey

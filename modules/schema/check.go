@@ -202,6 +202,9 @@ type When struct {
 	Then  string
 	Must  Field
 	Err   string // replaces the message about the entity as a whole
+
+	// Also lists fields any of which, when it is set, stands for Then.
+	Also []string
 }
 
 // Conditional wants one field to fit another. The message about the field and
@@ -215,7 +218,7 @@ func Conditional(w When) Check {
 		arg["then_err"] = w.Err
 	}
 	return Check{"conditional", arg, []string{w.If, w.Then}, true, func(r *checking) string {
-		if !r.passes(w.If, &w.Match) {
+		if !r.passes(w.If, &w.Match) || r.nonEmpty(w.Also) > 0 {
 			return ""
 		}
 		must := refine(r.field(w.Then), &w.Must)

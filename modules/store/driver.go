@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -53,6 +54,31 @@ type Driver interface {
 	// Close waits for a Load that is under way and gives back what Open took.
 	// A second Close does nothing.
 	Close() error
+}
+
+// Counters is what a Driver offers, besides rows, whose database can count.
+// Counters are no rows: they are in no image and no export, and nothing reports
+// that they changed.
+type Counters interface {
+	// Count adds to counters, in the order given, and answers what each is
+	// then; adding 0 reads, and makes no counter. All are added to, or none.
+	//
+	// It is meant for few calls with many counters, and may block on the disk
+	// or the network until ctx ends. Unlike a commit, it need not be durable
+	// when it returns. It may be called by any goroutine, beside all other
+	// methods. Errors: ErrClosed, or the database's own.
+	Count(ctx context.Context, list []Count) ([]int64, error)
+}
+
+// A Count is what is to be added to one counter.
+type Count struct {
+	Key string
+	Add int64
+
+	// Until is when the counter may be forgotten: 0 is then what it is. It is
+	// part of the key: who counts in one counter always gives the same, in
+	// seconds.
+	Until time.Time
 }
 
 // A Module is the configuration of a driver: a Caddy module in the namespace

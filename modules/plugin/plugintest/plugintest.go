@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,7 +38,8 @@ type Gateway struct {
 	// Logs are the lines that the plugins wrote.
 	Logs *observer.ObservedLogs
 
-	// Last is what the service got at last; nil: nothing.
+	// Last is what the service got at last; nil: nothing. Of requests at a time
+	// it is that of any.
 	Last *http.Request
 
 	// LastBody is the body that it got.
@@ -46,6 +48,10 @@ type Gateway struct {
 	// Now is the time that requests begin at. Default: the present.
 	Now time.Time
 
+	// Counters are those of the store; nil: it has none. Set them before Add.
+	Counters store.Counters
+
+	mu      sync.Mutex // protects Last and LastBody while requests run
 	image   *store.Image
 	logger  *zap.Logger
 	loader  *plugin.Loader
@@ -108,6 +114,7 @@ func (g *Gateway) TryAdd(name, config string) (*plugin.Instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.loader.Counters = g.Counters
 	in, _ := g.loader.Load(p, nil)
 	g.all = append(g.all, in)
 	if err := in.Err(); err != nil {
@@ -177,7 +184,7 @@ func Body(r *http.Response) string {
 // ServeHTTP is the gateway as a handler, for tests with real sockets and for
 // benchmarks.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	g.Last, g.LastBody = nil, ""
+	g.note(nil, "")
 	var cell plugin.Cell
 	chain := cell.Chain(g.globals, nil, nil, g.service.ID, false)
 	e := &engine{Gateway: g, w: w, r: r}
@@ -218,8 +225,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.BodySent, o.ResponseSize = e.sent, e.sent+100
 	o.RequestSize = 100 + max(0, r.ContentLength)
 	o.Proxy = -1
-	if g.Last != nil {
-		o.UpstreamStatus, o.FromUpstream, o.UpstreamURI = e.status, !x.Answered(), g.Last.RequestURI
+	if e.sentOn != nil {
+		o.UpstreamStatus, o.FromUpstream, o.UpstreamURI = e.status, !x.Answered(), e.sentOn.RequestURI
 		o.Proxy = time.Millisecond
 	}
 	chain.Log(x)
@@ -233,6 +240,13 @@ type engine struct {
 	r      *http.Request
 	status int
 	sent   int64
+	sentOn *http.Request // what the service got; nil: nothing
+}
+
+func (g *Gateway) note(r *http.Request, body string) {
+	g.mu.Lock()
+	g.Last, g.LastBody = r, body
+	g.mu.Unlock()
 }
 
 // Forward calls the service with what the plugins made of the request.
@@ -258,12 +272,14 @@ func (e *engine) Forward() {
 	if b, ok := u.Body(); ok {
 		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(string(b))), int64(len(b))
 	}
+	body := ""
 	if r.Body != nil {
 		b, _ := io.ReadAll(r.Body)
-		e.LastBody = string(b)
-		r.Body = io.NopCloser(strings.NewReader(e.LastBody))
+		body = string(b)
+		r.Body = io.NopCloser(strings.NewReader(body))
 	}
-	e.Last = r
+	e.sentOn = r
+	e.note(r, body)
 	out := &counted{e}
 	if e.Service != nil {
 		e.Service(out, r)

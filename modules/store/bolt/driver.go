@@ -178,7 +178,7 @@ func (d *Driver) Load(ctx context.Context, yield func(table string, r *store.Row
 		c := tx.Cursor()
 		for name, value := c.First(); name != nil; name, value = c.Next() {
 			b := tx.Bucket(name)
-			if value != nil || b == nil || string(name) == string(metaBucket) {
+			if value != nil || b == nil || name[0] == '@' {
 				continue
 			}
 			if more, err := loadTable(ctx, string(name), b, yield); err != nil || !more {

@@ -45,6 +45,7 @@ func Run(t *testing.T, place func(t *testing.T) Place) {
 		{"a context that ended", testContext},
 		{"after Close", testClose},
 		{"entities come back as they were", testEntities},
+		{"counters, if there are any", testCounters},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, place(t)) })
 	}
