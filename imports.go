@@ -23,4 +23,5 @@ import (
 	_ "github.com/portcullis-gateway/portcullis/modules/store/memory"
 	_ "github.com/portcullis-gateway/portcullis/modules/stream"
 	_ "github.com/portcullis-gateway/portcullis/transparent"
+	_ "github.com/portcullis-gateway/portcullis/transparent/sites"
 )

@@ -71,7 +71,13 @@ func unwrapControl(err error) error {
 
 // A PrivilegeError says that the system did not let a socket become
 // transparent, and what would help.
-type PrivilegeError struct{ Err error }
+type PrivilegeError struct {
+	// Err is what the system said.
+	Err error
+
+	// Datagrams is set if the socket is not for connections.
+	Datagrams bool
+}
 
 func (e *PrivilegeError) Unwrap() error { return e.Err }
 
@@ -80,10 +86,13 @@ func (e *PrivilegeError) Error() string {
 	const what = "cannot make the socket transparent: "
 	switch {
 	case errors.Is(e.Err, os.ErrPermission):
-		return fmt.Sprintf("%s%v: the process needs the capability CAP_NET_RAW or CAP_NET_ADMIN "+
-			"(systemd: AmbientCapabilities=CAP_NET_RAW; binary: setcap cap_net_raw=+ep; container: --cap-add NET_RAW), "+
-			"or a socket that systemd passes with Transparent=yes; "+
-			"connections that a firewall redirects (REDIRECT, DNAT) need none: ask for the mode redirect alone", what, e.Err)
+		text := fmt.Sprintf("%s%v: the process needs the capability CAP_NET_RAW or CAP_NET_ADMIN "+
+			"(systemd: AmbientCapabilities=CAP_NET_RAW; binary: setcap cap_net_raw=+ep; container: --cap-add NET_RAW)", what, e.Err)
+		if e.Datagrams {
+			return text
+		}
+		return text + ", or a socket that systemd passes with Transparent=yes; " +
+			"connections that a firewall redirects (REDIRECT, DNAT) need none: ask for the mode redirect alone"
 	case errors.Is(e.Err, errors.ErrUnsupported):
 		return what + "this system has no such sockets"
 	}
@@ -94,5 +103,12 @@ func explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &PrivilegeError{err}
+	return &PrivilegeError{Err: err}
+}
+
+func explainDatagrams(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &PrivilegeError{Err: err, Datagrams: true}
 }

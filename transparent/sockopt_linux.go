@@ -16,18 +16,21 @@ const (
 )
 
 // setTransparent sets the option of the socket's own family, which on an
-// AF_INET6 socket is good for both.
+// AF_INET6 socket is good for both. A socket that was passed with it needs no
+// privilege any more.
 func setTransparent(fd uintptr) error {
 	domain, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if err != nil {
 		return os.NewSyscallError("getsockopt SO_DOMAIN", err)
 	}
+	name, level, option := "IP_TRANSPARENT", unix.SOL_IP, unix.IP_TRANSPARENT
 	if domain == unix.AF_INET6 {
-		return os.NewSyscallError("setsockopt IPV6_TRANSPARENT",
-			unix.SetsockoptInt(int(fd), unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1))
+		name, level, option = "IPV6_TRANSPARENT", unix.SOL_IPV6, unix.IPV6_TRANSPARENT
 	}
-	return os.NewSyscallError("setsockopt IP_TRANSPARENT",
-		unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1))
+	if on, err := unix.GetsockoptInt(int(fd), level, option); err == nil && on != 0 {
+		return nil
+	}
+	return os.NewSyscallError("setsockopt "+name, unix.SetsockoptInt(int(fd), level, option, 1))
 }
 
 // soOriginalDst is SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST

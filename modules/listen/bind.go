@@ -27,10 +27,12 @@ import (
 // socket with the same flags, so a Bind may be the key of a map.
 type Bind struct {
 	// The IPv4 or IPv6 address (without brackets) or the hostname to listen
-	// on. A hostname stands for all of its addresses.
+	// on. A hostname stands for all of its addresses. `fd/3` and `fd/<name>`
+	// stand for sockets that the process was given by systemd or the like.
 	Address string `json:"address"`
 
-	// The TCP (or UDP) port. 0 lets the system choose a free one.
+	// The TCP (or UDP) port. 0 lets the system choose a free one; it is that
+	// of sockets that the process was given.
 	Port uint16 `json:"port"`
 
 	// The last port of a range that begins with `port`; streams only. Each port
@@ -84,8 +86,8 @@ type Bind struct {
 
 	// Which connections to accept that were addressed to others and that a
 	// firewall has diverted here: `tproxy` (Linux; needs the capability
-	// CAP_NET_RAW or CAP_NET_ADMIN), `redirect` (REDIRECT, DNAT), or `on` for
-	// both. Their local address is the one that the client asked for, and routes
+	// CAP_NET_RAW or CAP_NET_ADMIN), `redirect` (REDIRECT, DNAT; not of
+	// datagrams), or `on` for both. Their local address is the one that the client asked for, and routes
 	// match it with `destinations`. Default: none; such connections look as if
 	// this listener had been asked for.
 	Transparent string `json:"transparent,omitempty"`
@@ -109,6 +111,9 @@ func (b Bind) String() string {
 
 // HostPort is the bind's address and port alone, an IPv6 address in brackets.
 func (b Bind) HostPort() string {
+	if b.Passed() {
+		return b.Address
+	}
 	ports := strconv.Itoa(int(b.Port))
 	if b.PortEnd != 0 {
 		ports += "-" + strconv.Itoa(int(b.PortEnd))
@@ -148,6 +153,9 @@ func (b Bind) validate(set FlagSet) error {
 	if err := b.validateRange(set); err != nil {
 		return err
 	}
+	if err := b.validatePassed(); err != nil {
+		return err
+	}
 	for _, f := range flags {
 		if word := f.word(b); word == "" {
 			continue
@@ -163,18 +171,22 @@ func (b Bind) validate(set FlagSet) error {
 	if b.HTTP3 && !b.SSL {
 		return fmt.Errorf("flag \"http3\": only together with \"ssl\", as HTTP/3 has no form without TLS")
 	}
-	for _, other := range []struct {
+	if b.HTTP3 && b.ProxyProtocol {
+		return fmt.Errorf("flags \"http3\" and \"proxy_protocol\" exclude each other")
+	}
+	for _, datagrams := range []struct {
 		name string
 		set  bool
-	}{{"proxy_protocol", b.ProxyProtocol}, {"transparent", b.Transparent != ""}} {
-		if b.HTTP3 && other.set {
-			return fmt.Errorf("flags \"http3\" and %q exclude each other", other.name)
+	}{{"http3", b.HTTP3}, {"udp", b.UDP}} {
+		if datagrams.set && b.Transparent == "redirect" {
+			return fmt.Errorf("flags %q and \"transparent=redirect\" exclude each other, as REDIRECT and DNAT leave no trace of where a datagram was sent to; "+
+				"want transparent or transparent=tproxy", datagrams.name)
 		}
 	}
 	for _, other := range []struct {
 		name string
 		set  bool
-	}{{"ssl", b.SSL}, {"proxy_protocol", b.ProxyProtocol}, {"transparent", b.Transparent != ""}} {
+	}{{"ssl", b.SSL}, {"proxy_protocol", b.ProxyProtocol}} {
 		if b.UDP && other.set {
 			return fmt.Errorf("flags \"udp\" and %q exclude each other", other.name)
 		}
@@ -259,6 +271,9 @@ func Conflicts(binds ...Bind) error {
 }
 
 func (b Bind) sameAddress(o Bind) bool {
+	if b.Passed() || o.Passed() {
+		return b.Address == o.Address && b.UDP == o.UDP
+	}
 	if b.Port == 0 || o.Port == 0 || b.Port > o.lastPort() || o.Port > b.lastPort() || !b.sameTransport(o) {
 		return false
 	}

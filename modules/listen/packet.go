@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
+
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 // receiveBuffer is how many bytes of datagrams may wait in a socket; the
@@ -28,12 +30,20 @@ type PacketSocket struct {
 	// On a wildcard one of them tells and sets the address of this host.
 	v4 *ipv4.PacketConn
 	v6 *ipv6.PacketConn
+
+	// On a bind with `transparent` datagrams tell by themselves, and answers to
+	// other ports than the socket's own leave by sockets of their own.
+	transparent, intercepted bool
+	replies                  *transparent.Replies // nil if this process may not
 }
 
 // ListenPacket opens the bind's sockets, as [Bind.Listen] does for connections:
 // all flags that mean something for datagrams take effect, others are warned
 // of. The bind has no range.
 func (b Bind) ListenPacket(ctx context.Context) (sockets []*PacketSocket, warnings []string, err error) {
+	if b.Passed() {
+		return b.adoptPackets()
+	}
 	addrs, err := b.resolve(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -104,7 +114,10 @@ func (b Bind) packetsAt(ctx context.Context, addr netip.AddrPort) (sockets []*Pa
 	for i := range count {
 		var notes []string
 		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-			return c.Control(func(fd uintptr) { notes = setAll(fd, options) })
+			if err := c.Control(func(fd uintptr) { notes = setAll(fd, options) }); err != nil || b.Transparent == "" {
+				return err
+			}
+			return transparent.ControlPackets("", "", c)
 		}}
 		pc, err := lc.ListenPacket(ctx, network, addr.String())
 		if err != nil {
@@ -117,12 +130,11 @@ func (b Bind) packetsAt(ctx context.Context, addr netip.AddrPort) (sockets []*Pa
 		if i == 0 {
 			warnings = append(warnings, notes...)
 			addr = s.addr
-			if err := s.askForDestinations(); err != nil {
-				warnings = append(warnings, fmt.Sprintf("%s: this system does not tell where datagrams were sent to, "+
-					"so answers may leave from another of its addresses: %v", addr, err))
-			}
-		} else {
-			_ = s.askForDestinations()
+		}
+		if b.Transparent != "" {
+			s.intercept(b.Intercepted)
+		} else if note := s.askForDestinations(); note != "" && i == 0 {
+			warnings = append(warnings, note)
 		}
 		sockets = append(sockets, s)
 	}
@@ -136,23 +148,29 @@ func newPacketSocket(c *net.UDPConn) *PacketSocket {
 	return s
 }
 
-// askForDestinations makes the system tell where a datagram was sent to.
-func (s *PacketSocket) askForDestinations() (err error) {
+// askForDestinations makes the system tell where a datagram was sent to. It
+// answers a warning if the system does not.
+func (s *PacketSocket) askForDestinations() (warning string) {
 	if !s.addr.Addr().IsUnspecified() {
-		return nil // there is only one place
+		return "" // there is only one place
 	}
+	var err error
 	if s.addr.Addr().Is4() {
 		p := ipv4.NewPacketConn(s.conn)
 		if err = p.SetControlMessage(ipv4.FlagDst, true); err == nil {
 			s.v4 = p
 		}
-		return err
+	} else {
+		p := ipv6.NewPacketConn(s.conn)
+		if err = p.SetControlMessage(ipv6.FlagDst, true); err == nil {
+			s.v6 = p
+		}
 	}
-	p := ipv6.NewPacketConn(s.conn)
-	if err = p.SetControlMessage(ipv6.FlagDst, true); err == nil {
-		s.v6 = p
+	if err == nil {
+		return ""
 	}
-	return err
+	return fmt.Sprintf("%s: this system does not tell where datagrams were sent to, "+
+		"so answers may leave from another of its addresses: %v", s.addr, err)
 }
 
 // AddrPort is the address that the socket is bound to, with the port that the
@@ -163,6 +181,9 @@ func (s *PacketSocket) AddrPort() netip.AddrPort { return s.addr }
 // was sent to. What does not fit b is lost. It is for one goroutine.
 func (s *PacketSocket) ReadPacket(b, control []byte) (n int, from, to netip.AddrPort, err error) {
 	to = s.addr
+	if s.transparent {
+		return s.readIntercepted(b, control)
+	}
 	if s.v4 == nil && s.v6 == nil {
 		n, from, err = s.conn.ReadFromUDPAddrPort(b)
 		return n, unmapped(from), to, err
@@ -189,18 +210,34 @@ func (s *PacketSocket) ReadPacket(b, control []byte) (n int, from, to netip.Addr
 	return n, unmapped(from), to, nil
 }
 
+// readIntercepted is ReadPacket where each datagram tells where it was sent to.
+func (s *PacketSocket) readIntercepted(b, control []byte) (n int, from, to netip.AddrPort, err error) {
+	n, controls, _, from, err := s.conn.ReadMsgUDPAddrPort(b, control)
+	to, ok := transparent.DatagramDestination(control[:controls])
+	if !ok {
+		to = s.addr
+	}
+	return n, unmapped(from), to, err
+}
+
 func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
 // Reply makes the function that sends datagrams to one client from the address
 // that it had sent its own to. The function is safe for concurrent use.
 func (s *PacketSocket) Reply(from, to netip.AddrPort) func(b []byte) error {
+	if s.replies != nil && from.Port() != s.addr.Port() {
+		return func(b []byte) error {
+			_, err := s.replies.Send(b, nil, from, to)
+			return err
+		}
+	}
 	var control []byte
 	dst := to
-	if s.v6 != nil && to.Addr().Is4() {
+	if s.addr.Addr().Is6() && to.Addr().Is4() {
 		dst = netip.AddrPortFrom(netip.AddrFrom16(to.Addr().As16()), to.Port())
 	}
 	switch {
-	case s.v4 == nil && s.v6 == nil:
+	case s.v4 == nil && s.v6 == nil && !s.transparent:
 	case from.Addr().Is4(): // also on an IPv6 socket that takes both
 		control = (&ipv4.ControlMessage{Src: from.Addr().AsSlice()}).Marshal()
 	default:
@@ -260,6 +297,9 @@ func (s *PacketSocket) Wake() { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) }
 
 // Close closes the socket; datagrams that wait in it are lost.
 func (s *PacketSocket) Close() error {
+	if s.replies != nil {
+		s.replies.Close()
+	}
 	err := s.conn.Close()
 	if !errors.Is(err, net.ErrClosed) {
 		packets.add(s.addr, -1)

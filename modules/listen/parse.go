@@ -22,7 +22,7 @@ const (
 )
 
 // addressForms tells what an address may look like.
-const addressForms = "want <IPv4>:<port>, [<IPv6>]:<port> or <hostname>:<port>"
+const addressForms = "want <IPv4>:<port>, [<IPv6>]:<port>, <hostname>:<port> or fd/<number or name>"
 
 // A flag is one word of the grammar. Those that carry a value are written
 // name=value.
@@ -235,6 +235,9 @@ func unknownFlag(word string, set FlagSet) error {
 // parseAddress splits "host:port" or "host:port-port" and brings the host into
 // its canonical form. The last port is 0 if there is no range.
 func parseAddress(s string) (host string, port, last uint16, err error) {
+	if strings.HasPrefix(s, passedPrefix) {
+		return s, 0, 0, checkPassed(s)
+	}
 	colon := strings.LastIndexByte(s, ':')
 	if colon < 0 || strings.HasSuffix(s, "]") {
 		return "", 0, 0, fmt.Errorf("the port is missing; %s", addressForms)
@@ -276,6 +279,9 @@ func parsePort(s string) (uint16, error) {
 // canonicalHost returns the one spelling of an address (without brackets) or
 // hostname.
 func canonicalHost(host string) (string, error) {
+	if strings.HasPrefix(host, passedPrefix) {
+		return host, checkPassed(host)
+	}
 	if host == "" {
 		return "", fmt.Errorf("the address is missing; %s", addressForms)
 	}

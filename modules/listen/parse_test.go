@@ -78,7 +78,7 @@ func TestParse_acceptsKongsLines(t *testing.T) {
 
 func TestParse_errorsSayWhatIsAccepted(t *testing.T) {
 	const accepted = "accepted: ssl, http2, proxy_protocol, deferred, bind, reuseport, backlog=N, ipv6only=on|off, so_keepalive=on|off|[idle]:[intvl]:[cnt], transparent[=tproxy|redirect], intercepted"
-	const forms = "want <IPv4>:<port>, [<IPv6>]:<port> or <hostname>:<port>"
+	const forms = "want <IPv4>:<port>, [<IPv6>]:<port>, <hostname>:<port> or fd/<number or name>"
 	for _, tt := range []struct {
 		name, line string
 		set        FlagSet

@@ -26,6 +26,8 @@ type Socket struct {
 	addr netip.AddrPort
 	key  groupKey
 
+	passed bool // to the process, which keeps it
+
 	modes       transparent.Modes
 	intercepted bool
 
@@ -49,10 +51,16 @@ type Socket struct {
 // Multipath TCP is off: on such connections the kernel hides the destination a
 // firewall has redirected.
 //
+// Sockets that were passed to the process (`fd/3`) are shared with whoever
+// listened before; flags that shape a socket when it is opened are warned of.
+//
 // A flag that this system cannot honour makes a warning that names it. An
 // error names the address and, where one is known, the remedy; no socket is
 // left open then.
 func (b Bind) Listen(ctx context.Context) (sockets []*Socket, warnings []string, err error) {
+	if b.Passed() {
+		return b.adopt()
+	}
 	addrs, err := b.resolve(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -240,6 +248,10 @@ func (s *Socket) AcceptTCP() (*net.TCPConn, error) {
 // queue; see [Drain].
 func (s *Socket) Close() error {
 	s.closeOnce.Do(func() {
+		if s.passed {
+			s.closeErr = s.TCPListener.Close()
+			return
+		}
 		open.mu.Lock()
 		defer open.mu.Unlock()
 		s.closeErr = open.remove(s)

@@ -138,7 +138,7 @@ func Open(ctx context.Context, cfg Config, g Generation) (*Lease, error) {
 		return nil, fmt.Errorf("%s: %q: flag \"ssl\" needs a source of certificates", cfg.Option, cfg.Bind)
 	}
 	k := key{Config: cfg.withDefaults()}
-	if cfg.Bind.Port == 0 || g.Wrap != nil {
+	if cfg.Bind.Port == 0 && !cfg.Bind.Passed() || g.Wrap != nil {
 		k.serial = serial.Add(1)
 	}
 	value, _, err := pool.LoadOrNew(k, func() (caddy.Destructor, error) { return newServer(ctx, k.Config, g.Logger) })

@@ -61,7 +61,7 @@ type liveFlow struct {
 // there is none.
 func openListener(ctx context.Context, b listen.Bind, e *Engine) (listenerKey, *listener, error) {
 	key := listenerKey{Bind: b}
-	if b.Port == 0 {
+	if b.Port == 0 && !b.Passed() {
 		key.serial = serial.Add(1)
 	}
 	value, _, err := listeners.LoadOrNew(key, func() (caddy.Destructor, error) { return newListener(ctx, b, e.logger) })
