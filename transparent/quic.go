@@ -34,14 +34,11 @@ func destinationBehind(client *net.UDPAddr) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(netip.AddrFrom16([16]byte(tail)).Unmap(), binary.BigEndian.Uint16(tail[16:])), true
 }
 
-// QUICArrival tells how a QUIC connection came here, by the address of its
-// client, if its listener is one of the network [QUICNetwork]. Listen is the
-// address of that listener.
-func QUICArrival(client, listen net.Addr) (Arrival, bool) {
-	if udp, ok := client.(*net.UDPAddr); ok {
-		if to, ok := destinationBehind(udp); ok {
-			return LocateDatagram(to, AddrPort(listen)), true
-		}
+// QUICDestination is where a QUIC connection was addressed to, by the address of
+// its client. It is not ok if its listener is none of [QUICNetwork].
+func QUICDestination(client net.Addr) (to netip.AddrPort, ok bool) {
+	if udp, is := client.(*net.UDPAddr); is {
+		return destinationBehind(udp)
 	}
-	return Arrival{}, false
+	return to, false
 }

@@ -94,7 +94,9 @@ func TestParse_errorsSayWhatIsAccepted(t *testing.T) {
 		{"http3 without ssl", "0.0.0.0:80 http3", Proxy, `proxy_listen: "0.0.0.0:80 http3": flag "http3": only together with "ssl", as HTTP/3 has no form without TLS`},
 		{"http3 is for the proxy", "0.0.0.0:443 ssl http3", HTTP, `proxy_listen: "0.0.0.0:443 ssl http3": unknown flag "http3"; ` + accepted},
 		{"http3 behind a proxy that says who it is", "0.0.0.0:443 ssl http3 proxy_protocol", Proxy, `proxy_listen: "0.0.0.0:443 ssl http3 proxy_protocol": flags "http3" and "proxy_protocol" exclude each other`},
-		{"http3 with interception", "0.0.0.0:443 ssl http3 transparent", Proxy, `proxy_listen: "0.0.0.0:443 ssl http3 transparent": flags "http3" and "transparent" exclude each other`},
+		{"http3 with redirection", "0.0.0.0:443 ssl http3 transparent=redirect", Proxy, `proxy_listen: "0.0.0.0:443 ssl http3 transparent=redirect": flags "http3" and "transparent=redirect" exclude each other, as REDIRECT and DNAT leave no trace of where a datagram was sent to; want transparent or transparent=tproxy`},
+		{"a socket that was not passed", "fd/2", HTTP, `proxy_listen: "fd/2": address "fd/2": want the number of a socket that was passed to the process, from fd/3 on`},
+		{"a name with a slash", "fd/a/b", HTTP, `proxy_listen: "fd/a/b": address "fd/a/b": want fd/<number> or fd/<name> (systemd: FileDescriptorName=)`},
 		{"forgotten comma", "0.0.0.0:80 0.0.0.0:443 ssl", HTTP, `proxy_listen: "0.0.0.0:80 0.0.0.0:443 ssl": unknown flag "0.0.0.0:443"; entries are separated by commas`},
 		{"repeated flag", "0.0.0.0:80 ssl bind ssl", HTTP, `proxy_listen: "0.0.0.0:80 ssl bind ssl": flag "ssl": given twice`},
 		{"udp with ssl", "0.0.0.0:80 ssl udp", Stream, `proxy_listen: "0.0.0.0:80 ssl udp": flags "udp" and "ssl" exclude each other`},
@@ -255,7 +257,7 @@ func TestString_parsesBackToTheSameBind(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, line := range []string{
 		"off", "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl", "[::1%lo]:0 ipv6only=off",
-		"localhost:1 so_keepalive=1h30m:5s:3", "a:1 transparent", "[::ffff:0.0.0.0]:1", "1.2.3:4", " , ", "[]:1", "[::]]:1 udp",
+		"localhost:1 so_keepalive=1h30m:5s:3", "a:1 transparent", "[::ffff:0.0.0.0]:1", "1.2.3:4", " , ", "[]:1", "[::]]:1 udp", "fd/3 ssl", "fd/name udp transparent",
 	} {
 		f.Add(line)
 	}

@@ -199,6 +199,19 @@ func (b Bind) listenOne(ctx context.Context, addr netip.AddrPort) (*Socket, []st
 	}, warnings, nil
 }
 
+// ControlFamily is for sockets that others open for the bind's addresses: it
+// makes an IPv6 wildcard leave IPv4 alone, or not, as the bind has it.
+func (b Bind) ControlFamily(addr netip.Addr) func(network, address string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		if !addr.Is6() {
+			return nil
+		}
+		var err error
+		ctlErr := c.Control(func(fd uintptr) { err = setIPv6Only(fd, b.IPv6Only != "off") })
+		return errors.Join(ctlErr, err)
+	}
+}
+
 // AddrPort is the address the socket is bound to, with the port the system
 // chose if it was left to it.
 func (s *Socket) AddrPort() netip.AddrPort { return s.addr }

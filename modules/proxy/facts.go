@@ -47,9 +47,7 @@ func (x *exchange) gather() {
 	x.meetPeer()
 	public := local.Port()
 	if x.intercepts {
-		if c := serve.ConnFrom(r.Context()); c != nil {
-			x.arrived = c.Arrival().How
-		}
+		x.arrived = serve.ArrivalFrom(r.Context()).How
 	}
 	if !x.arrived.Intercepted() { // else it is a port of somebody else's
 		public = x.options.PublicPort(public)

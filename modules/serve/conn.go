@@ -41,6 +41,18 @@ func ConnFrom(ctx context.Context) *Conn {
 
 type connKey struct{}
 
+// ArrivalFrom tells how a request's connection, of HTTP/3 too, came to a bind
+// with `transparent`; of other binds it is the zero value.
+func ArrivalFrom(ctx context.Context) transparent.Arrival {
+	if c := ConnFrom(ctx); c != nil {
+		return c.arrival
+	}
+	a, _ := ctx.Value(arrivalKey{}).(transparent.Arrival)
+	return a
+}
+
+type arrivalKey struct{}
+
 // Bind is the listener's address and flags, as the config has them.
 func (c *Conn) Bind() listen.Bind { return c.server.config.Bind }
 

@@ -17,6 +17,8 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"go.uber.org/zap"
+
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 // altSvcAge is for how long clients may remember that there is HTTP/3.
@@ -61,7 +63,14 @@ func (s *server) openQUIC(ctx context.Context) error {
 			Network: network, Host: addr.Addr().String(),
 			StartPort: uint(addr.Port()), EndPort: uint(addr.Port()),
 		}
-		ln, err := na.ListenQUIC(ctx, 0, net.ListenConfig{}, config, nil, &early)
+		lc := net.ListenConfig{}
+		if s.config.Bind.Transparent != "" {
+			na.Network, lc.Control = transparent.QUICNetwork, s.config.Bind.ControlFamily(addr.Addr())
+			if s.config.Bind.Intercepted {
+				na.Network += transparent.Intercepted
+			}
+		}
+		ln, err := na.ListenQUIC(ctx, 0, lc, config, nil, &early)
 		if err != nil {
 			q.release()
 			return fmt.Errorf("flag \"http3\": %w", err)
@@ -72,7 +81,7 @@ func (s *server) openQUIC(ctx context.Context) error {
 		Handler:        http.HandlerFunc(s.serveHTTP3),
 		MaxHeaderBytes: s.config.MaxHeaderBytes,
 		IdleTimeout:    max(0, s.config.IdleTimeout),
-		ConnContext:    countQUIC,
+		ConnContext:    s.quicContext,
 	}
 	s.quic = q
 	return nil
@@ -165,7 +174,8 @@ func (q *quicDoor) release() {
 	}
 }
 
-// altSvc is the value of the header Alt-Svc (RFC 7838) that offers HTTP/3.
+// altSvc is the value of the header Alt-Svc that offers HTTP/3 to clients of the
+// bind; nil if there is none.
 func (s *server) altSvc(g Generation) []string {
 	if s.quic == nil {
 		return nil
@@ -174,13 +184,30 @@ func (s *server) altSvc(g Generation) []string {
 	if g.PublicPort != nil {
 		port = g.PublicPort(port)
 	}
+	return altSvcAt(port)
+}
+
+// altSvcAt offers HTTP/3 on a port of the host that was asked (RFC 7838).
+func altSvcAt(port uint16) []string {
 	return []string{`h3=":` + strconv.Itoa(int(port)) + `"; ma=` + strconv.Itoa(int(altSvcAge/time.Second))}
 }
 
-// countQUIC counts a connection as one that waits, as long as it is open.
-func countQUIC(ctx context.Context, c *quic.Conn) context.Context {
+// quicContext counts a connection as one that waits, as long as it is open, and
+// notes how it came to a bind with `transparent`.
+func (s *server) quicContext(ctx context.Context, c *quic.Conn) context.Context {
 	accepted.Add(1)
 	phases[waiting].Add(1)
 	context.AfterFunc(c.Context(), func() { phases[waiting].Add(-1) })
-	return ctx
+	to, ok := transparent.QUICDestination(c.RemoteAddr())
+	if !ok {
+		return ctx
+	}
+	arrival := transparent.Arrival{How: transparent.TPROXY, Destination: to}
+	for _, sock := range s.sockets {
+		if a := transparent.LocateDatagram(to, sock.AddrPort()); !a.How.Intercepted() {
+			arrival = a
+		}
+	}
+	ctx = context.WithValue(ctx, http.LocalAddrContextKey, net.Addr(net.UDPAddrFromAddrPort(to)))
+	return context.WithValue(ctx, arrivalKey{}, arrival)
 }

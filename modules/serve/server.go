@@ -230,7 +230,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer l.release()
 	requests.Add(1)
-	if c := ConnFrom(r.Context()); c != nil {
+	c := ConnFrom(r.Context())
+	if c != nil {
 		c.serving(l)
 	}
 	if r.ProtoMajor < 3 {
@@ -240,6 +241,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		} else if l.altSvc != nil {
 			w.Header()["Alt-Svc"] = l.altSvc
+			if c != nil && c.arrival.How.Intercepted() { // the client knows no other port
+				w.Header()["Alt-Svc"] = altSvcAt(c.arrival.Destination.Port())
+			}
 		}
 	}
 	l.Handler.ServeHTTP(w, r)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/listen"
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 const (
@@ -33,12 +34,13 @@ const (
 // A sessionKey tells sessions of a listener apart.
 type sessionKey struct{ client, local netip.AddrPort }
 
-// A session is what one client and one address of this host say to each other,
+// A session is what one client and one address say to each other,
 // with a socket of its own towards the service. It ends when nobody has said
 // anything for a while.
 type session struct {
 	listener *listener
 	key      sessionKey
+	arrival  transparent.Arrival // zero unless the listener is transparent
 	reply    func([]byte) error
 	queue    chan []byte   // what the client has sent
 	stop     chan struct{} // closed to end the session
@@ -92,7 +94,7 @@ func recycle(b []byte) {
 }
 
 // session finds the session of a datagram, or begins it; nil if there are too
-// many.
+// many, or the listener does not take what arrives like this.
 func (l *listener) session(sock *listen.PacketSocket, key sessionKey) *session {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -100,7 +102,8 @@ func (l *listener) session(sock *listen.PacketSocket, key sessionKey) *session {
 		return s
 	}
 	e := l.top.Load()
-	if l.draining.Load() || !e.hold() {
+	arrival, ok := sock.Arrival(key.local)
+	if !ok || l.draining.Load() || !e.hold() {
 		return nil
 	}
 	if len(l.sessions) >= e.maxSessions {
@@ -113,7 +116,7 @@ func (l *listener) session(sock *listen.PacketSocket, key sessionKey) *session {
 		return nil
 	}
 	s := &session{
-		listener: l, key: key,
+		listener: l, key: key, arrival: arrival,
 		reply: sock.Reply(key.local, key.client),
 		queue: make(chan []byte, sessionQueue),
 		stop:  make(chan struct{}),
@@ -147,6 +150,9 @@ func (l *listener) wakeSessions() {
 func (s *session) serve(e *Engine) {
 	f := e.newFlow(s.listener.name, "udp", s.key.client, s.key.local)
 	f.up, f.down = &s.up, &s.down
+	if s.listener.bind.Transparent != "" {
+		f.arrive(s.arrival)
+	}
 	fail := s.run(f)
 	if fail != nil && len(fail.answer) > 0 {
 		_ = s.reply(fail.answer)

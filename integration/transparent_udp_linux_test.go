@@ -1,0 +1,381 @@
+package integration
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+
+	"github.com/portcullis-gateway/portcullis/transparent/netnstest"
+)
+
+// echoOn answers datagrams on a host with who sent them and what they said.
+func echoOn(t *testing.T, h *netnstest.Host, at string) {
+	t.Helper()
+	var c net.PacketConn
+	var err error
+	h.Do(func() { c, err = net.ListenPacket("udp", at) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	go func() {
+		buf := make([]byte, 65535)
+		for {
+			n, from, err := c.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			_, _ = c.WriteTo(fmt.Appendf(nil, "%s %s", at, buf[:n]), from)
+		}
+	}()
+}
+
+// askUDP sends a datagram from a host and answers what came back; the socket is
+// connected, so it hears only the address that it asked. Without an answer it
+// asks again, as clients do.
+func askUDP(t *testing.T, h *netnstest.Host, to, text string, wait time.Duration) (string, error) {
+	t.Helper()
+	var c net.Conn
+	var err error
+	h.Do(func() { c, err = net.Dial("udp", to) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(wait))
+	if _, err := c.Write([]byte(text)); err != nil {
+		return "", err
+	}
+	buf := make([]byte, 65535)
+	n, err := c.Read(buf)
+	return string(buf[:n]), err
+}
+
+const udpFile = `{
+	gateway {
+		store bolt {$HOME}/gateway.db
+	}
+	proxy_listen off
+	stream_listen 0.0.0.0:9053 udp transparent, [::]:9053 udp transparent, [::]:9054 udp transparent ipv6only=off, 0.0.0.0:9055 udp transparent intercepted {
+		log
+	}
+	admin_listen 127.0.0.1:{$ADMIN}
+	status_listen off
+}
+`
+
+const udpRules = `
+table inet gw {
+	chain pre {
+		type filter hook prerouting priority mangle; policy accept;
+		fib daddr type local return
+		iifname "g0" udp dport { 53, 54, 9053 } tproxy to :9053 meta mark set 1 accept
+		iifname "g0" udp dport 55 tproxy to :9054 meta mark set 1 accept
+		iifname "g0" udp dport 56 tproxy to :9055 meta mark set 1 accept
+		iifname "g0" udp dport 57 tproxy to :9999 meta mark set 1 accept
+		iifname "g0" udp dport { 53, 54, 55, 56, 57, 9053 } drop
+	}
+}
+`
+
+// Datagrams are routed by where they were sent to, and answered from there.
+func TestTransparent_udp(t *testing.T) {
+	i := intercept(t, udpFile)
+	i.Gateway.RouteMarked("1", "100")
+	i.Gateway.Nft(udpRules)
+	echoOn(t, i.Server, "10.77.2.2:9000")
+	i.write("services", map[string]any{"name": "behind", "protocol": "udp", "host": "10.77.2.2", "port": 9000})
+	route := func(name, to string) {
+		ap := netip.MustParseAddrPort(to)
+		i.write("services/behind/routes", map[string]any{
+			"name": name, "protocols": []string{"udp"},
+			"destinations": []any{map[string]any{"ip": ap.Addr().String(), "port": ap.Port()}},
+		})
+	}
+	for _, tt := range []struct{ name, to, arrived string }{
+		{"v4", "10.77.2.2:53", "tproxy"},
+		{"v6", "[fd77:2::2]:53", "tproxy"},
+		{"v4-other-port", "10.77.2.2:54", "tproxy"},
+		{"v4-own-port", "10.77.2.2:9053", "tproxy"},
+		{"v6-own-port", "[fd77:2::2]:9053", "tproxy"},
+		{"v4-mapped", "10.77.2.2:55", "tproxy"},
+		{"dual-v6", "[fd77:2::2]:55", "tproxy"},
+		{"v4-only-intercepted", "10.77.2.2:56", "tproxy"},
+		{"nobody-has-it", "10.77.2.99:53", "tproxy"},
+		{"direct", "10.77.1.1:9053", "direct"},
+		{"direct-v6", "[fd77:1::1]:9053", "direct"},
+		{"direct-mapped", "10.77.1.1:9054", "direct"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			route(tt.name, tt.to)
+			if got, err := askUDP(t, i.Client, tt.to, "hello", 5*time.Second); err != nil || got != "10.77.2.2:9000 hello" {
+				t.Fatalf("got %q, %v", got, err)
+			}
+		})
+	}
+	// One that no listener takes is lost, and does not pass the gateway.
+	echoOn(t, i.Server, "10.77.2.2:57")
+	if got, err := askUDP(t, i.Client, "10.77.2.2:57", "hello", 300*time.Millisecond); err == nil {
+		t.Errorf("a datagram went past the gateway: %q", got)
+	}
+	// A direct one to a listener that wants intercepted ones only is dropped.
+	route("refused", "10.77.1.1:9055")
+	if got, err := askUDP(t, i.Client, "10.77.1.1:9055", "hello", 300*time.Millisecond); err == nil {
+		t.Errorf("a direct datagram was answered: %q", got)
+	}
+	i.stop()
+	for name, want := range map[string]string{
+		"v4": "tproxy 10.77.2.2:53", "dual-v6": "tproxy [fd77:2::2]:55", "v4-own-port": "tproxy 10.77.2.2:9053", "direct": "direct 10.77.1.1:9053",
+	} {
+		if got := i.streamLine(name); got != want {
+			t.Errorf("route %s: the log says %q, want %q", name, got, want)
+		}
+	}
+}
+
+// stop ends the gateway, which writes what it has to write.
+func (i *interceptor) stop() {
+	i.t.Helper()
+	cmd := i.inside("stop")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		i.t.Fatalf("stop: %v\n%s", err, out)
+	}
+	for deadline := time.Now().Add(patience); !strings.Contains(i.log.String(), `"shutdown complete"`); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			i.t.Fatal("the gateway did not stop")
+		}
+	}
+}
+
+// streamLine is how and where to the access log says that a flow of a route came.
+func (i *interceptor) streamLine(route string) string {
+	for text := range strings.SplitSeq(i.log.String(), "\n") {
+		var line struct{ Msg, Route, Arrived, Destination string }
+		if json.Unmarshal([]byte(text), &line) == nil && line.Msg == "handled connection" && line.Route == route {
+			return line.Arrived + " " + line.Destination
+		}
+	}
+	return ""
+}
+
+// quicOn is a client of HTTP/3 on a host.
+func quicOn(t *testing.T, h *netnstest.Host) *http.Client {
+	tr := &http3.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		Dial: func(ctx context.Context, addr string, tlsConfig *tls.Config, cfg *quic.Config) (*quic.Conn, error) {
+			var c *net.UDPConn
+			var err error
+			h.Do(func() { c, err = net.ListenUDP("udp", nil) })
+			if err != nil {
+				return nil, err
+			}
+			t.Cleanup(func() { c.Close() })
+			to, err := net.ResolveUDPAddr("udp", addr)
+			if err != nil {
+				return nil, err
+			}
+			return (&quic.Transport{Conn: c}).DialEarly(ctx, to, tlsConfig, cfg)
+		},
+	}
+	t.Cleanup(func() { tr.Close() })
+	return &http.Client{Transport: tr, Timeout: 10 * time.Second}
+}
+
+const quicRules = `
+table inet gw {
+	chain pre {
+		type filter hook prerouting priority mangle; policy accept;
+		fib daddr type local return
+		iifname "g0" udp dport { 443, 444, 8443 } tproxy to :8443 meta mark set 1 accept
+		iifname "g0" tcp dport { 443, 444 } tproxy to :8443 meta mark set 1 accept
+		iifname "g0" meta l4proto { tcp, udp } th dport { 443, 444, 8443 } drop
+	}
+}
+`
+
+// Requests of HTTP/3 are routed by where their connection was addressed to.
+func TestTransparent_http3(t *testing.T) {
+	i := intercept(t, `{
+	gateway {
+		store bolt {$HOME}/gateway.db
+	}
+	proxy_listen 0.0.0.0:8443 ssl http2 http3 transparent, [::]:8443 ssl http3 transparent {
+		log
+	}
+	admin_listen 127.0.0.1:{$ADMIN}
+	status_listen off
+}
+`)
+	i.Gateway.RouteMarked("1", "100")
+	i.Gateway.Nft(quicRules)
+	i.write("services", map[string]any{"name": "upstream", "url": "http://10.77.2.2:9000"})
+	serveOn(t, i.Server, netip.MustParseAddrPort("10.77.2.2:9000"), "upstream")
+	client := quicOn(t, i.Client)
+	for _, tt := range []struct{ name, to, arrived string }{
+		{"v4", "10.77.2.2:443", "tproxy"},
+		{"v6", "[fd77:2::2]:443", "tproxy"},
+		{"other-port", "10.77.2.2:444", "tproxy"},
+		{"own-port", "10.77.2.2:8443", "tproxy"},
+		{"own-port-v6", "[fd77:2::2]:8443", "tproxy"},
+		{"direct", "10.77.1.1:8443", "direct"},
+		{"direct-v6", "[fd77:1::1]:8443", "direct"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ap := netip.MustParseAddrPort(tt.to)
+			i.write("services/upstream/routes", map[string]any{
+				"name": tt.name, "paths": []string{"/here"},
+				"destinations": []any{map[string]any{"ip": ap.Addr().String(), "port": ap.Port()}},
+			})
+			for range 2 { // both on one connection
+				resp, err := client.Get("https://" + tt.to + "/here")
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, _ := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if string(body) != "upstream" || resp.ProtoMajor != 3 {
+					t.Fatalf("got %s %s %s", resp.Proto, resp.Status, body)
+				}
+				line := i.line(t, resp.Header.Get("X-Kong-Request-Id"))
+				if line.Arrived != tt.arrived || line.Route != tt.name || line.Destination != tt.to {
+					t.Errorf("got the log line %+v", line)
+				}
+			}
+		})
+	}
+	// A large body: many datagrams, sent in batches.
+	big := strings.Repeat("x", 4<<20)
+	serveOn(t, i.Server, netip.MustParseAddrPort("10.77.2.2:9001"), big)
+	i.write("services", map[string]any{"name": "big", "url": "http://10.77.2.2:9001"})
+	i.write("services/big/routes", map[string]any{"paths": []string{"/big"}, "destinations": []any{map[string]any{"ip": "10.77.2.2"}}})
+	resp, err := client.Get("https://10.77.2.2:443/big")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != big {
+		t.Errorf("got %d bytes, %v", len(body), err)
+	}
+	// Clients are told of HTTP/3 on the port that they know.
+	over2, err := clientOn(t, i.Client, true).Get("https://10.77.2.2:443/here")
+	if err != nil {
+		t.Fatal(err)
+	}
+	over2.Body.Close()
+	if got := over2.Header.Get("Alt-Svc"); !strings.HasPrefix(got, `h3=":443"`) {
+		t.Errorf("got Alt-Svc %q", got)
+	}
+}
+
+// Caddy's own sites get HTTP/3 by the network type, and caddy-l4's servers
+// datagrams.
+func TestTransparent_packetNetworks(t *testing.T) {
+	i := intercept(t, `{
+	auto_https off
+	skip_install_trust
+	gateway {
+		store bolt {$HOME}/gateway.db
+	}
+	proxy_listen off
+	admin_listen 127.0.0.1:{$ADMIN}
+	status_listen off
+	layer4 {
+		transparent+udp/:9053 {
+			route {
+				gateway
+			}
+		}
+	}
+}
+https://:8443 {
+	bind transparent/[::]
+	tls internal {
+		on_demand
+	}
+	respond "{http.request.proto} {http.request.local}"
+}
+`)
+	i.Gateway.RouteMarked("1", "100")
+	i.Gateway.Nft(quicRules)
+	i.Gateway.Nft(strings.Replace(udpRules, "table inet gw", "table inet gwudp", 1))
+	for _, tt := range []struct{ to, want string }{
+		// QUIC has no room for the port that was asked for; see transparent.md.
+		{"10.77.2.2:443", "HTTP/3.0 10.77.2.2:8443"},
+		{"10.77.2.2:8443", "HTTP/3.0 10.77.2.2:8443"},
+		{"[fd77:2::2]:443", "HTTP/3.0 [fd77:2::2]:8443"},
+		{"10.77.1.1:8443", "HTTP/3.0 10.77.1.1:8443"},
+	} {
+		resp, err := quicOn(t, i.Client).Get("https://" + tt.to + "/")
+		if err != nil {
+			t.Errorf("%s: %v", tt.to, err)
+			continue
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(body) != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.to, body, tt.want)
+		}
+	}
+	for _, to := range []string{"10.77.2.2:53", "10.77.2.2:54", "[fd77:2::2]:53"} {
+		echoOn(t, i.Server, to)
+		ap := netip.MustParseAddrPort(to)
+		service := fmt.Sprintf("s%d-%v", ap.Port(), ap.Addr().Is6())
+		i.write("services", map[string]any{"name": service, "protocol": "udp", "host": ap.Addr().String(), "port": ap.Port()})
+		i.write("services/"+service+"/routes", map[string]any{
+			"protocols": []string{"udp"}, "destinations": []any{map[string]any{"ip": ap.Addr().String(), "port": ap.Port()}},
+		})
+		if got, err := askUDP(t, i.Client, to, "hello", 5*time.Second); err != nil || got != to+" hello" {
+			t.Errorf("%s: got %q, %v", to, got, err)
+		}
+	}
+}
+
+// Without the capability nothing starts, and one sentence says why, whichever
+// way the listener is made.
+func TestTransparent_missingCapabilityForDatagrams(t *testing.T) {
+	if _, err := exec.LookPath("setpriv"); err != nil {
+		t.Skip("needs setpriv (Debian: apt-get install util-linux)")
+	}
+	for name, tt := range map[string]struct{ config, listener string }{
+		"stream_listen": {"{\n\tproxy_listen off\n\tadmin_listen off\n\tstatus_listen off\n\tstream_listen 0.0.0.0:9053 udp transparent\n}\n", `listen 0.0.0.0:9053: flag \"transparent\"`},
+		"caddy-l4":      {"{\n\tproxy_listen off\n\tadmin_listen off\n\tstatus_listen off\n\tlayer4 {\n\t\ttransparent+udp/:9053 {\n\t\t\troute {\n\t\t\t\tgateway\n\t\t\t}\n\t\t}\n\t}\n}\n", "listener transparent+udp/:9053"},
+		"site":          {"http://:8080 {\n\tbind transparent/0.0.0.0\n}\n", "listener transparent/0.0.0.0:8080"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := netnstest.New(t)
+			out, err := without(n, newHome(t, tt.config), "-net_raw,-net_admin", nil).CombinedOutput()
+			if err == nil {
+				t.Fatal("the gateway ran")
+			}
+			for _, want := range []string{tt.listener, "CAP_NET_RAW", "setcap", "AmbientCapabilities"} {
+				if !strings.Contains(string(out), want) {
+					t.Errorf("the output does not tell %q:\n%s", want, out)
+				}
+			}
+		})
+	}
+}
+
+// without prepares a run of the gateway on the host in the middle that lacks
+// capabilities, as setpriv writes them.
+func without(n *netnstest.Net, h *home, capabilities string, env []string) *exec.Cmd {
+	outside := h.command("run", "--config", "gateway.caddyfile")
+	// LISTEN_PID is that of the process that env is for.
+	script := `export LISTEN_PID=$$; exec "$@"`
+	args := []string{"--bounding-set", capabilities, "--inh-caps", capabilities, "sh", "-c", script, "sh", outside.Path}
+	cmd := n.Gateway.Command("setpriv", append(args, outside.Args[1:]...)...)
+	cmd.Dir, cmd.Env = outside.Dir, append(outside.Env, env...)
+	return cmd
+}
