@@ -63,6 +63,7 @@ var house = []room{
 
 	{path: "modules/catalog", floor: 2, uses: []string{caddyCore}},
 	{path: "modules/dial", floor: 2},
+	{path: "modules/firewall", floor: 2, uses: []string{caddyCore, zap}},
 	{path: "modules/store", floor: 2, uses: []string{uuid, zap, "github.com/tidwall/btree"}},
 	{path: "modules/declarative", floor: 2, beside: []string{"modules/store"}, uses: []string{uuid, "go.yaml.in/yaml/v3"}},
 
