@@ -35,6 +35,13 @@ func (k item) find(c *call, im *store.Image) (*store.Row, store.Key, error) {
 	if err != nil {
 		return nil, store.Key{}, err
 	}
+	if name := k.name(c); name != "" {
+		row := k.named(im, parent.ID, name, k.segment(c))
+		if row == nil {
+			return nil, store.Key{}, errNotFound
+		}
+		return row, store.Key{ID: row.ID}, nil
+	}
 	row, by, err := find(im, k.table, k.segment(c))
 	if err != nil {
 		return nil, by, err
@@ -43,6 +50,21 @@ func (k item) find(c *call, im *store.Image) (*store.Row, store.Key, error) {
 		return nil, by, errNotFound
 	}
 	return row, by, nil
+}
+
+// name is the field that the path names the row by, if that can only be done
+// below its parent, such as a consumer's group by its name; else it is empty.
+func (k item) name(c *call) string {
+	if _, is := parseID(k.segment(c)); is {
+		return ""
+	}
+	return k.table.Below(k.field)
+}
+
+// named answers the row below a parent whose field has the value, or nil.
+func (k item) named(im *store.Image, parent uuid.UUID, field, value string) *store.Row {
+	row, _ := im.ByCacheKey(k.table.Name, schema.Object{k.field: refer(parent), field: value})
+	return row
 }
 
 func (k item) get(c *call) (*answer, error) {
@@ -67,6 +89,17 @@ func (k item) put(c *call) (*answer, error) {
 				return err
 			}
 			in[k.field] = refer(parent.ID)
+			if name := k.name(c); name != "" {
+				by := store.Key{ID: uuid.New()}
+				if row := k.named(im, parent.ID, name, k.segment(c)); row != nil {
+					by.ID = row.ID
+				}
+				if in[name] == nil {
+					in[name] = k.segment(c)
+				}
+				obj, _, err = t.Upsert(k.table.Name, by, in)
+				return err
+			}
 		}
 		by, err := locate(im, k.table, k.segment(c))
 		if errors.Is(err, errNoSNI) {

@@ -78,7 +78,7 @@ func exported(t *schema.Table, r *store.Row) (members, error) {
 			o[ref.Field] = schema.KeyText(o[ref.Field])
 		}
 	}
-	n, err := parseJSON(string(t.Marshal(o)), func(int, string, ...any) {})
+	n, err := parseJSON(string(t.Export(o)), func(int, string, ...any) {})
 	if err != nil {
 		return nil, err
 	}

@@ -245,6 +245,12 @@ func (s *syncer) write(t *schema.Table, i int, o schema.Object) error {
 		o = maps.Clone(o)
 		o["id"] = existing.ID.String()
 		was := stored(existing)
+		o = t.Seal(o, func(field string) any {
+			if n := was.get(field); n != nil {
+				return n.value
+			}
+			return nil
+		})
 		for _, field := range s.rows[i].fresh {
 			if n := was.get(field); n != nil {
 				o[field] = n.value

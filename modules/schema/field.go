@@ -45,6 +45,12 @@ type Field struct {
 	// Encrypted fields hold secrets.
 	Encrypted bool
 
+	// Seal, of a table's own field that is a string, answers what is stored in
+	// its place, such as a password's hash; was is what is stored now, empty if
+	// nothing is. A text that it answered must be sealed to itself. Clients do
+	// not get to see it: they see null.
+	Seal func(value, was string) string
+
 	// Transient fields are part of what clients send and see, but not of the
 	// stored row.
 	Transient bool
@@ -136,6 +142,22 @@ type Table struct {
 
 // Field answers the field of that name, or nil.
 func (t *Table) Field(name string) *Field { return t.Fields.Field(name) }
+
+// Below answers the field that may stand for the id among the rows that refer to
+// one parent: the one that is unique together with the foreign field. It is
+// empty if there is none, or the table has a key for all rows.
+func (t *Table) Below(foreign string) string {
+	if t.Key != "" || len(t.CacheKey) != 2 {
+		return ""
+	}
+	switch i := slices.Index(t.CacheKey, foreign); i {
+	case 0, 1:
+		if other := t.CacheKey[1-i]; t.Field(other).Kind == String {
+			return other
+		}
+	}
+	return ""
+}
 
 // References lists the foreign fields in table order.
 func (t *Table) References() []Reference {

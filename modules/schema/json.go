@@ -11,7 +11,7 @@ import (
 )
 
 // Marshal writes a processed object for clients: every field in table order,
-// null when it is unset.
+// null when it is unset or sealed.
 func (t *Table) Marshal(o Object) []byte { return t.AppendJSON(make([]byte, 0, 1024), o) }
 
 // AppendJSON appends what Marshal writes.
@@ -20,12 +20,37 @@ func (t *Table) AppendJSON(b []byte, o Object) []byte {
 	return w.record(b, t.Fields, t.variant(o), o)
 }
 
+// Export writes what Marshal does, and sealed fields as they are stored.
+func (t *Table) Export(o Object) []byte {
+	w := writer{nulls: true, sealed: true}
+	return w.record(make([]byte, 0, 1024), t.Fields, t.variant(o), o)
+}
+
+// Seal answers the object with its sealed fields as they are to be stored; was
+// answers what is stored now. It does not change o.
+func (t *Table) Seal(o Object, was func(field string) any) Object {
+	copied := false
+	for i := range t.Fields.List {
+		f := &t.Fields.List[i]
+		value, ok := o[f.Name].(string)
+		if f.Seal == nil || !ok {
+			continue
+		}
+		before, _ := was(f.Name).(string)
+		if !copied {
+			o, copied = maps.Clone(o), true
+		}
+		o[f.Name] = f.Seal(value, before)
+	}
+	return o
+}
+
 // Pack writes a processed object for stores: as Marshal, without unset and
 // transient fields.
 func (t *Table) Pack(o Object) []byte {
 	scratch := packing.Get().(*[]byte)
 	defer packing.Put(scratch)
-	w := writer{}
+	w := writer{sealed: true}
 	*scratch = w.record((*scratch)[:0], t.Fields, t.variant(o), o)
 	return slices.Clone(*scratch)
 }
@@ -35,7 +60,8 @@ var packing = sync.Pool{New: func() any { return new([]byte) }}
 // A writer appends JSON by the fields, so that neither reflection nor sorting
 // is needed where the shape is known.
 type writer struct {
-	nulls bool // write unset and transient fields
+	nulls  bool // write unset and transient fields
+	sealed bool // write sealed fields
 }
 
 func (w *writer) record(b []byte, fields, over *Fields, o Object) []byte {
@@ -46,6 +72,9 @@ func (w *writer) record(b []byte, fields, over *Fields, o Object) []byte {
 		v := o[f.Name]
 		if !w.nulls && (v == nil || f.Transient) {
 			continue
+		}
+		if f.Seal != nil && !w.sealed {
+			v = nil
 		}
 		if !first {
 			b = append(b, ',')

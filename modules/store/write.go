@@ -94,7 +94,20 @@ func (tx *Tx) Put(table string, obj schema.Object) error {
 	if err := tx.check(s, obj, id); err != nil {
 		return err
 	}
-	return tx.replace(s, tx.table(s).get(id), &Row{ID: id, Data: s.Pack(obj)})
+	before := tx.table(s).get(id)
+	return tx.replace(s, before, &Row{ID: id, Data: s.Pack(tx.seal(s, obj, before))})
+}
+
+// seal answers the object with its sealed fields as they are to be stored in
+// the place of before.
+func (tx *Tx) seal(s *shape, obj schema.Object, before *Row) schema.Object {
+	var now schema.Object
+	return s.Seal(obj, func(field string) any {
+		if now == nil && before != nil {
+			now = tx.object(s, before)
+		}
+		return now[field]
+	})
 }
 
 // write checks a processed object against the other rows and stores it in the
@@ -115,7 +128,7 @@ func (tx *Tx) write(s *shape, op schema.Op, obj schema.Object, before *Row) (sch
 	if err := tx.check(s, obj, id); err != nil {
 		return nil, err
 	}
-	after := &Row{ID: id, Data: s.Pack(obj)}
+	after := &Row{ID: id, Data: s.Pack(tx.seal(s, obj, before))}
 	if s.Related.Written == nil {
 		err = tx.replace(s, before, after)
 	} else {
