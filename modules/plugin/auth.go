@@ -16,6 +16,15 @@ type Credential struct {
 	Identifier string // for the header X-Credential-Identifier: never the secret
 }
 
+// Challenge is what the header WWW-Authenticate says in Kong's words: the scheme
+// and, unless it is empty, the realm.
+func Challenge(scheme, realm string) string {
+	if realm == "" {
+		return scheme
+	}
+	return scheme + ` realm="` + realm + `"`
+}
+
 // Authenticate runs what all plugins that authenticate have in common
 // (kong/plugins/*-auth/access.lua). Without anonymous the client must pass try,
 // whatever other plugins have found. With it one success is enough: try is not

@@ -108,10 +108,7 @@ func (p *Plugin) Provision(caddy.Context) error {
 	for _, n := range p.KeyNames {
 		p.headers = append(p.headers, http.CanonicalHeaderKey(n))
 	}
-	p.challenge = "Key"
-	if p.Realm != "" {
-		p.challenge += ` realm="` + p.Realm + `"`
-	}
+	p.challenge = plugin.Challenge("Key", p.Realm)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package keyauth_test
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -83,4 +84,19 @@ func BenchmarkKeyAuth(b *testing.B) {
 	g.Insert("keyauth_credentials", schema.Object{"consumer": g.Consumer("anna"), "key": "secret"})
 	g.Add("key-auth", "")
 	plugintest.Bench(b, g, plugintest.Header("apikey", "secret"))
+}
+
+// BenchmarkKeyAuth_credentials looks keys up among few and among a million: all
+// tables of credentials are indexed alike.
+func BenchmarkKeyAuth_credentials(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			g := plugintest.New(b)
+			anna := g.Consumer("anna")
+			key := func(i int) string { return "key-" + strconv.Itoa(i*7919) }
+			g.Fill("keyauth_credentials", n, func(i int) schema.Object { return schema.Object{"consumer": anna, "key": key(i)} })
+			g.Add("key-auth", "")
+			plugintest.Bench(b, g, func(r *http.Request) { r.Header.Set("apikey", key(n/2)) })
+		})
+	}
 }

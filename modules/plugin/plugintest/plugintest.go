@@ -136,6 +136,38 @@ func (g *Gateway) Insert(table string, o schema.Object) schema.Object {
 	return row
 }
 
+// TryInsert does what Insert does, and answers why the row was refused.
+func (g *Gateway) TryInsert(table string, o schema.Object) error {
+	tx := store.Begin(g.image, store.Options{})
+	if _, err := tx.Insert(table, o); err != nil {
+		return err
+	}
+	g.image = tx.Image()
+	return nil
+}
+
+// Fill adds n rows at once.
+func (g *Gateway) Fill(table string, n int, row func(i int) schema.Object) {
+	g.T.Helper()
+	tx := store.Begin(g.image, store.Options{})
+	for i := range n {
+		if _, err := tx.Insert(table, row(i)); err != nil {
+			g.T.Fatalf("inserting into %s: %v", table, err)
+		}
+	}
+	g.image = tx.Image()
+}
+
+// Stored answers a row that was inserted, as it is stored.
+func (g *Gateway) Stored(table string, row schema.Object) schema.Object {
+	g.T.Helper()
+	r, ok := g.image.Get(table, uuid.MustParse(row["id"].(string)))
+	if !ok {
+		g.T.Fatalf("there is no such row in %s", table)
+	}
+	return g.image.Object(table, r)
+}
+
 // Consumer adds a consumer and answers a reference to it, for Insert.
 func (g *Gateway) Consumer(username string) schema.Object {
 	g.T.Helper()
