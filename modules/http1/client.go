@@ -57,10 +57,10 @@ func (c *clientConn) discardBuffer() {
 }
 
 // roundTrip sends the request and reads the head of the response.
-func (c *clientConn) roundTrip(r *http.Request, call Call) (*http.Response, error) {
+func (c *clientConn) roundTrip(r *http.Request, fields []Field, call Call) (*http.Response, error) {
 	c.begun, c.sending = false, nil
 	c.requests++
-	if err := c.send(r, call); err != nil {
+	if err := c.send(r, fields, call); err != nil {
 		// The server may have answered and closed, before it had it all.
 		if c.interrupted.Load() || !c.hasAnswer() {
 			return nil, err
@@ -72,10 +72,11 @@ func (c *clientConn) roundTrip(r *http.Request, call Call) (*http.Response, erro
 		if err != nil {
 			return nil, c.cause(err)
 		}
-		resp, body, err := c.parse(text, r)
+		x, err := c.parse(text, r, call.Reply())
 		if err != nil {
 			return nil, err
 		}
+		resp, body := &x.Response, &x.body
 		if resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols {
 			if informed++; informed > maxInformed {
 				return nil, errors.New("informational responses without end")
@@ -127,7 +128,7 @@ func (c *clientConn) cause(err error) error {
 // send writes the request: the head with a body that is at hand in one piece;
 // any other body on a goroutine of its own, as the server may answer before it
 // has all of it.
-func (c *clientConn) send(r *http.Request, call Call) error {
+func (c *clientConn) send(r *http.Request, fields []Field, call Call) error {
 	if !token(r.Method) || !targetBytes(r.RequestURI) || !fieldValue(r.Host) {
 		return errors.New("the request has a method, a target or a host that is none")
 	}
@@ -137,6 +138,9 @@ func (c *clientConn) send(r *http.Request, call Call) error {
 	out = append(append(out, r.RequestURI...), " HTTP/1.1\r\nHost: "...)
 	out = append(append(out, r.Host...), "\r\n"...)
 	out = appendHeader(out, r.Header, requestFraming)
+	for _, f := range fields {
+		out = appendField(out, f.Name, f.Value)
+	}
 
 	chunked := false
 	switch {
@@ -280,38 +284,67 @@ func (c *clientConn) readHead(call Call) (string, error) {
 	}
 }
 
-// A reply is a response with its body, in one piece.
-type reply struct {
+// A Reply is a response with its body, in one piece, whose memory can be used for
+// one response after the other.
+type Reply struct {
 	http.Response
-	body responseBody
+	body   responseBody
+	fields fieldSet
+
+	// Into is where the fields of the response go, an empty header; nil: to one
+	// that the Reply has for itself. Those of informational responses never go
+	// there, nor those of one that changes the protocol, for which Into becomes
+	// nil.
+	Into http.Header
+}
+
+// header is an empty header for n fields of a response of the status, and space
+// for their values.
+func (x *Reply) header(status int64, n int) (http.Header, []string) {
+	if status == http.StatusSwitchingProtocols {
+		x.Into = nil
+	}
+	if status < 200 {
+		return make(http.Header, n), make([]string, n)
+	}
+	h, values := x.fields.space(n)
+	if x.Into != nil {
+		h = x.Into
+	}
+	return h, values
 }
 
 // parse makes a response of a head.
-func (c *clientConn) parse(head string, r *http.Request) (*http.Response, *responseBody, error) {
+func (c *clientConn) parse(head string, r *http.Request, x *Reply) (_ *Reply, err error) {
 	line, fields, _ := strings.Cut(head, "\r\n")
 	if len(line) < len("HTTP/1.1 200") || line[:len("HTTP/1.")] != "HTTP/1." || line[8] != ' ' || line[7] != '0' && line[7] != '1' {
-		return nil, nil, fmt.Errorf("malformed status line %q", line)
+		return nil, fmt.Errorf("malformed status line %q", line)
 	}
 	status, ok := number(line[9:12])
 	if !ok || status < 100 || len(line) > 12 && line[12] != ' ' || !fieldValue(line[9:]) {
-		return nil, nil, fmt.Errorf("malformed status line %q", line)
+		return nil, fmt.Errorf("malformed status line %q", line)
 	}
-	h, err := parseFields(fields)
-	if err != nil {
-		return nil, nil, fmt.Errorf("malformed response: %w", err)
+	h, values := x.header(status, strings.Count(fields, "\r\n"))
+	defer func() {
+		if err != nil {
+			clear(h)
+		}
+	}()
+	if err := parseInto(h, values, fields); err != nil {
+		return nil, fmt.Errorf("malformed response: %w", err)
 	}
 	minor := int(line[7] - '0')
 	length, err := framing(h, minor)
 	if err != nil {
-		return nil, nil, fmt.Errorf("malformed response: %w", err)
+		return nil, fmt.Errorf("malformed response: %w", err)
 	}
-	x := &reply{Response: http.Response{
+	x.Response = http.Response{
 		Status: line[9:], StatusCode: int(status), Proto: line[:8], ProtoMajor: 1, ProtoMinor: minor,
 		Header: h, Request: r,
-	}}
+	}
 	connection := h["Connection"]
 	x.Close = hasToken(connection, "close") || minor == 0 && !hasToken(connection, "keep-alive")
-	x.body.conn, x.body.reply = c, x
+	x.body = responseBody{conn: c, reply: x}
 	x.ContentLength = length
 	switch {
 	case !bodyAllowed(int(status)):
@@ -322,7 +355,7 @@ func (c *clientConn) parse(head string, r *http.Request) (*http.Response, *respo
 		x.ContentLength = -1
 		x.TransferEncoding = chunkedOnly
 		if x.Trailer, err = trailerNames(h); err != nil {
-			return nil, nil, fmt.Errorf("malformed response: %w", err)
+			return nil, fmt.Errorf("malformed response: %w", err)
 		}
 		delete(h, "Trailer")
 	case length == lengthUnsaid:
@@ -335,7 +368,7 @@ func (c *clientConn) parse(head string, r *http.Request) (*http.Response, *respo
 	}
 	x.body.reader = newBody(c, length, trailer)
 	x.Body = &x.body
-	return &x.Response, &x.body, nil
+	return x, nil
 }
 
 // open reports whether an idle connection can still be used. A server that has

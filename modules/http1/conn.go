@@ -28,6 +28,7 @@ type conn struct {
 	until atomic.Int64 // when the read that is under way has to be over; 0: no limit
 
 	header    http.Header // of the answers; its memory is used again
+	spare     *exchange   // its memory may be used again; nil: none
 	hijacked  bool
 	lingering bool        // the client may still be sending
 	deadlines atomic.Bool // a handler has set deadlines, or the server's own are set
@@ -248,6 +249,9 @@ func (c *conn) answer(r *exchange) (again bool) {
 	}
 	if !ok {
 		return false
+	}
+	if r.response.recycle && r.recyclable() {
+		c.spare = r
 	}
 	if c.deadlines.Load() {
 		c.deadlines.Store(false)

@@ -96,6 +96,13 @@ func (x *requestContext) unwatch() {
 	_ = x.conn.rwc.SetReadDeadline(time.Time{})
 }
 
+// unasked reports whether nobody has asked for the channel.
+func (x *requestContext) unasked() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.done == nil
+}
+
 // cancel ends the context.
 func (x *requestContext) cancel() { x.finish(context.Canceled) }
 

@@ -38,34 +38,64 @@ func headEnd(b []byte, from int) int {
 
 var crlfcrlf = []byte("\r\n\r\n")
 
+// A fieldSet is a header with the memory that it takes, which can be used for one
+// head after the other.
+type fieldSet struct {
+	header http.Header
+	values []string
+}
+
+// maxSpare is how many fields a header may have had for its memory to be kept:
+// to clear more costs more than to make it anew.
+const maxSpare = 64
+
+// space is an empty header for n field lines, and space for their values.
+func (f *fieldSet) space(n int) (http.Header, []string) {
+	if f.header == nil || len(f.values) > maxSpare {
+		f.header = make(http.Header, n)
+	} else {
+		clear(f.header)
+	}
+	if n > cap(f.values) || n < len(f.values) {
+		f.values = make([]string, n)
+	}
+	f.values = f.values[:n]
+	return f.header, f.values
+}
+
+// parse reads field lines into the set, as parseFields does.
+func (f *fieldSet) parse(text string) (http.Header, error) {
+	h, values := f.space(strings.Count(text, "\r\n"))
+	return h, parseInto(h, values, text)
+}
+
 // parseFields reads the field lines of a head or a trailer section, which ends
 // with an empty line, into a header whose names are canonical and whose values
 // are parts of the text. It takes what RFC 9112, section 5 allows, and nothing
 // else: no line folding, no white space around a name, no bare CR or LF, no
 // control characters.
-func parseFields(text string) (http.Header, error) {
-	n := strings.Count(text, "\r\n")
-	h := make(http.Header, n)
-	values := make([]string, n)
+func parseFields(text string) (http.Header, error) { return new(fieldSet).parse(text) }
+
+// parseInto does it with memory that is there. There is a value for each line.
+func parseInto(h http.Header, values []string, text string) error {
 	for text != "\r\n" {
 		line, rest, ok := strings.Cut(text, "\r\n")
 		if !ok || line == "" {
-			return nil, bad("a field line has no end")
+			return bad("a field line has no end")
 		}
 		text = rest
 		colon := strings.IndexByte(line, ':')
 		if colon <= 0 {
-			return nil, bad("a field line has no name")
+			return bad("a field line has no name")
 		}
-		name := line[:colon]
-		if !token(name) {
-			return nil, bad("a field name has a character that is not allowed")
+		name := fieldName(line[:colon])
+		if name == "" {
+			return bad("a field name has a character that is not allowed")
 		}
 		value := trim(line[colon+1:])
 		if !fieldValue(value) {
-			return nil, bad("a field value has a control character")
+			return bad("a field value has a control character")
 		}
-		name = textproto.CanonicalMIMEHeaderKey(name)
 		if known := h[name]; known != nil {
 			h[name] = append(known, value)
 			continue
@@ -74,7 +104,27 @@ func parseFields(text string) (http.Header, error) {
 		h[name] = values[:1:1]
 		values = values[1:]
 	}
-	return h, nil
+	return nil
+}
+
+// fieldName is a field name as net/http spells it; empty if s is no token. Most
+// names come spelled like that, from software that writes them down once.
+func fieldName(s string) string {
+	initial, asIs := true, true
+	for i := range len(s) {
+		c := s[i]
+		if !tokenBytes[c] {
+			return ""
+		}
+		if initial && 'a' <= c && c <= 'z' || !initial && 'A' <= c && c <= 'Z' {
+			asIs = false
+		}
+		initial = c == '-'
+	}
+	if asIs {
+		return s
+	}
+	return textproto.CanonicalMIMEHeaderKey(s)
 }
 
 // token reports whether s is a token (RFC 9110, section 5.6.2).

@@ -9,10 +9,12 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// An exchange is a request and its answer. All of it is made anew for each
-// request, in one piece.
+// An exchange is a request and its answer, in one piece. It is made anew for each
+// request, as handlers may keep what they get, unless this one's handler says that
+// it does not: see Recycle.
 type exchange struct {
 	request  *http.Request
+	fields   fieldSet
 	response response
 	ctx      requestContext
 	url      url.URL
@@ -40,7 +42,11 @@ func (c *conn) readRequest(end int) (*exchange, error) {
 		}
 		return nil, bad("the request line has no version")
 	}
-	h, err := parseFields(fields)
+	x := c.spare
+	if c.spare = nil; x == nil {
+		x = new(exchange)
+	}
+	h, err := x.fields.parse(fields)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +54,7 @@ func (c *conn) readRequest(end int) (*exchange, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := new(exchange)
+	x.url = url.URL{}
 	draft := http.Request{
 		Method: method, RequestURI: target, Header: h,
 		Proto: version, ProtoMajor: 1, ProtoMinor: minor,
@@ -59,7 +65,7 @@ func (c *conn) readRequest(end int) (*exchange, error) {
 		return nil, err
 	}
 	x.ctx = requestContext{conn: c, exchange: x}
-	x.response.exchange, x.response.conn = x, c
+	x.response = response{exchange: x, conn: c}
 
 	connection := h["Connection"]
 	keep := !hasToken(connection, "close") && (minor == 1 || hasToken(connection, "keep-alive"))
@@ -93,7 +99,10 @@ func (c *conn) readRequest(end int) (*exchange, error) {
 		x.response.expected = minor == 1 && draft.Body != http.NoBody
 		x.response.waiting = x.response.expected
 	}
-	x.request = draft.WithContext(&x.ctx)
+	if x.request == nil {
+		x.request = new(http.Request)
+	}
+	*x.request = *draft.WithContext(&x.ctx)
 	return x, nil
 }
 

@@ -11,7 +11,7 @@ import (
 type responseBody struct {
 	conn   *clientConn // nil: it has gone back, or is closed
 	call   Call
-	reply  *reply
+	reply  *Reply
 	reader bodyReader
 }
 

@@ -31,6 +31,7 @@ type response struct {
 	chunked bool
 	bare    bool // no body: 204, 304, or the answer to HEAD
 	over    bool // the handler has returned, or has taken the connection
+	recycle bool // the handler keeps nothing of the request
 	err     error
 
 	// Whoever reads the body lets the client send it, which may be another
@@ -49,6 +50,23 @@ func (w *response) begin(keep bool) {
 	} else {
 		clear(w.conn.header)
 	}
+}
+
+// A Recycler is a ResponseWriter whose request is made of memory that can be used
+// again.
+type Recycler interface {
+	// Recycle says that nobody will touch the request, its header, its URL or its
+	// context once the handler has returned. Texts that were in them may be kept.
+	Recycle()
+}
+
+// Recycle implements Recycler.
+func (w *response) Recycle() { w.recycle = true }
+
+// recyclable reports whether nothing is left of the exchange outside of it, as
+// far as the server knows: nobody waits for its context, or reads its body.
+func (x *exchange) recyclable() bool {
+	return x.request.Body == http.NoBody && x.request.MultipartForm == nil && x.ctx.unasked()
 }
 
 // Header implements http.ResponseWriter.
@@ -386,4 +404,5 @@ var (
 	_ http.Hijacker   = (*response)(nil)
 	_ io.ReaderFrom   = (*response)(nil)
 	_ io.StringWriter = (*response)(nil)
+	_ Recycler        = (*response)(nil)
 )

@@ -30,7 +30,11 @@ func (w *response) appendHead(out []byte, p []byte, last bool) []byte {
 		}
 		out = appendField(out, "Content-Type", http.DetectContentType(sniff))
 	}
-	out = appendHeader(out, h, w.own)
+	if h["Trailer"] != nil {
+		out = appendHeader(out, h, w.own)
+	} else {
+		out = appendHeader(out, h, responseFraming)
+	}
 	switch {
 	case w.length >= 0 && (allowed || w.status == http.StatusNotModified):
 		out = appendLength(out, w.length)
@@ -57,12 +61,15 @@ func (w *response) appendHead(out []byte, p []byte, last bool) []byte {
 
 // own reports whether a field of the handler's is not to be sent in the head:
 // framing is the server's business, and trailers come later.
-func (w *response) own(name string) bool {
+func (w *response) own(name string) bool { return responseFraming(name) || w.announced(name) }
+
+// responseFraming is the same for a header that announces no trailers.
+func responseFraming(name string) bool {
 	switch name {
 	case "Content-Length", "Transfer-Encoding":
 		return true
 	}
-	return strings.HasPrefix(name, http.TrailerPrefix) || w.announced(name)
+	return strings.HasPrefix(name, http.TrailerPrefix)
 }
 
 // announced reports whether the handler has declared a field to be a trailer.

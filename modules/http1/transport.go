@@ -67,21 +67,28 @@ type Call interface {
 
 	// Inform passes an informational response on.
 	Inform(status int, header http.Header)
+
+	// Reply is memory for the response. It is the transport's until the response's
+	// body has been read to its end or closed, or the call has failed.
+	Reply() *Reply
 }
+
+// A Field is one field line of a head.
+type Field struct{ Name, Value string }
 
 // An Interrupter is a connection. Interrupt may be called from any goroutine.
 type Interrupter interface{ Interrupt() }
 
 // RoundTrip sends a request and reads the head of its response. Of the request,
 // Method, Host, Header, Trailer, Body, ContentLength and the request target in
-// RequestURI count; a header without values is not sent. A request whose GetBody
+// RequestURI count, and fields are sent behind its Header. A request whose GetBody
 // is set or that has no body is sent a second time, on a new connection, if an
 // old one was closed at the other end and to do it twice does no harm (RFC 9110,
 // section 9.2.2).
 //
 // The response's Body must be read to its end or closed. That of a 101 is an
 // io.ReadWriteCloser with the method CloseWrite.
-func (t *Transport) RoundTrip(r *http.Request, key Key, call Call) (*http.Response, error) {
+func (t *Transport) RoundTrip(r *http.Request, fields []Field, key Key, call Call) (*http.Response, error) {
 	repeatable := r.Body == nil || r.GetBody != nil
 	harmless := idempotent(r.Method) && repeatable
 	c := t.take(key, harmless)
@@ -95,7 +102,7 @@ func (t *Transport) RoundTrip(r *http.Request, key Key, call Call) (*http.Respon
 			c = newClientConn(t, key, nc)
 		}
 		call.Attach(c)
-		resp, err := c.roundTrip(r, call)
+		resp, err := c.roundTrip(r, fields, call)
 		if err == nil {
 			return resp, nil
 		}

@@ -50,7 +50,7 @@ const small = "HTTP/1.1 200 OK\r\nServer: s\r\nContent-Type: text/plain\r\nConte
 
 // ask sends one request and reads the whole answer.
 func ask(t testing.TB, tr *Transport, r *http.Request, call *caller) {
-	resp, err := tr.RoundTrip(r, Key{Address: call.addr}, call)
+	resp, err := tr.RoundTrip(r, nil, Key{Address: call.addr}, call)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,7 @@ func (c *caller) Detach()                 { c.Attach(nil) }
 func (c *caller) Wrote()                  {}
 func (c *caller) Begun()                  {}
 func (c *caller) Inform(int, http.Header) { c.informed.Add(1) }
+func (c *caller) Reply() *Reply           { return new(Reply) }
 
 func (c *caller) interrupt() {
 	c.mu.Lock()
@@ -142,7 +143,7 @@ func TestTransport_readsResponses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := &caller{addr: scripted(t, tt.text)}
 			tr := transport(t)
-			resp, err := tr.RoundTrip(get(tt.method), Key{Address: c.addr}, c)
+			resp, err := tr.RoundTrip(get(tt.method), nil, Key{Address: c.addr}, c)
 			if err != nil {
 				if tt.want != "" {
 					t.Fatal(err)
@@ -182,7 +183,7 @@ func TestTransport_reusesConnections(t *testing.T) {
 			c := &caller{addr: scripted(t, tt.texts...)}
 			tr := transport(t)
 			for range 2 {
-				resp, err := tr.RoundTrip(get("GET"), Key{Address: c.addr}, c)
+				resp, err := tr.RoundTrip(get("GET"), nil, Key{Address: c.addr}, c)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -201,12 +202,12 @@ func TestTransport_reusesConnections(t *testing.T) {
 func TestTransport_doesNotRepeatWhatMayDoHarm(t *testing.T) {
 	c := &caller{addr: scripted(t, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "close")}
 	tr := transport(t)
-	resp, err := tr.RoundTrip(get("POST"), Key{Address: c.addr}, c)
+	resp, err := tr.RoundTrip(get("POST"), nil, Key{Address: c.addr}, c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if _, err := tr.RoundTrip(get("POST"), Key{Address: c.addr}, c); err == nil {
+	if _, err := tr.RoundTrip(get("POST"), nil, Key{Address: c.addr}, c); err == nil {
 		t.Error("the second request was answered")
 	}
 	if got := c.dials.Load(); got != 1 {
@@ -242,7 +243,7 @@ func TestTransport_sendsRequests(t *testing.T) {
 			tr, c := transport(t), &caller{addr: addr}
 			r := get("GET")
 			tt.prepare(r)
-			resp, err := tr.RoundTrip(r, Key{Address: addr}, c)
+			resp, err := tr.RoundTrip(r, nil, Key{Address: addr}, c)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -263,7 +264,7 @@ func TestTransport_earlyAnswer(t *testing.T) {
 	in, out := io.Pipe()
 	defer out.Close()
 	r.Body, r.ContentLength = in, -1
-	resp, err := tr.RoundTrip(r, Key{Address: addr}, c)
+	resp, err := tr.RoundTrip(r, nil, Key{Address: addr}, c)
 	if err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Fatalf("got %v, %v", resp, err)
 	}
@@ -288,7 +289,7 @@ func TestTransport_fullDuplex(t *testing.T) {
 	in, out := io.Pipe()
 	r.Body, r.ContentLength = in, -1
 	go func() { _, _ = io.WriteString(out, "a") }()
-	resp, err := tr.RoundTrip(r, Key{Address: addr}, c)
+	resp, err := tr.RoundTrip(r, nil, Key{Address: addr}, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +320,7 @@ func TestTransport_interrupt(t *testing.T) {
 		<-arrived
 		c.interrupt()
 	}()
-	if _, err := tr.RoundTrip(get("GET"), Key{Address: addr}, c); err == nil {
+	if _, err := tr.RoundTrip(get("GET"), nil, Key{Address: addr}, c); err == nil {
 		t.Error("an interrupted request was answered")
 	}
 }
@@ -338,7 +339,7 @@ func TestTransport_idle(t *testing.T) {
 	for _, end := range []func(*Transport){func(*Transport) {}, (*Transport).CloseIdle} {
 		tr := &Transport{MaxIdle: 10, MaxIdlePerKey: 10, IdleTimeout: 50 * time.Millisecond}
 		c := &caller{addr: addr}
-		resp, err := tr.RoundTrip(get("GET"), Key{Address: addr}, c)
+		resp, err := tr.RoundTrip(get("GET"), nil, Key{Address: addr}, c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -371,7 +372,7 @@ func FuzzResponse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		resp, _, err := c.parse(text, r)
+		resp, err := c.parse(text, r, new(Reply))
 		if err != nil || resp.StatusCode < 200 {
 			return
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/http1"
 	"github.com/portcullis-gateway/portcullis/modules/node"
 	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/router"
@@ -113,10 +114,11 @@ type exchange struct {
 	askedAt time.Time      // when the try began that got the response
 	started bool           // the response's head is on its way
 
-	// What is written to upstreams of HTTP/1, which is over when the try is. The
-	// memory is used again for the next request.
-	outgoing http.Header
-	values   [12]string
+	// What is written to upstreams. The memory is used again for the next request.
+	outgoing []http1.Field
+
+	spare *try // its memory may be used again; nil: none
+	whole bool // the answer has been sent to its end
 
 	// For the log.
 	status int                       // of the answer; 0: none has begun
@@ -166,10 +168,21 @@ func (x *exchange) end() {
 	if x.plugins != nil || x.epoch != nil {
 		x.leave()
 	}
-	outgoing := x.outgoing
-	clear(outgoing)
-	*x = exchange{outgoing: outgoing}
+	*x = exchange{outgoing: x.outgoing[:0], spare: x.recycle()}
 	exchanges.Put(x)
+}
+
+// recycle is the try whose memory can be used again, if nothing of it is in use
+// any more. The same is then true of the request, and the server is told so. It
+// is for what most requests are: one try, no body, and nobody who watched.
+func (x *exchange) recycle() *try {
+	if !x.whole || x.tries != 1 || x.plugins != nil || !x.body.none || !x.last.forgotten() {
+		return nil
+	}
+	if w, ok := x.w.(http1.Recycler); ok {
+		w.Recycle()
+	}
+	return x.last
 }
 
 // serve takes the request from facts to answer.

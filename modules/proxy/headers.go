@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"maps"
 	"net/http"
 	"net/textproto"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/http1"
 )
 
 // perConnection reports the request headers that end at this hop (RFC 9110,
@@ -22,33 +24,38 @@ func perConnection(name string) bool {
 	return false
 }
 
-// upstreamHeader makes the headers of the request to the upstream. It shares
-// the values of the client's, not the map.
-func (x *exchange) upstreamHeader() http.Header {
+// setHere reports the request headers that the gateway sets itself, whatever the
+// client says.
+func setHere(name string) bool {
+	switch name {
+	case "X-Real-Ip", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Path",
+		"X-Forwarded-Prefix", "Via":
+		return true
+	}
+	return false
+}
+
+// upstreamFields appends the headers of the request to the upstream.
+func (x *exchange) upstreamFields(out []http1.Field) []http1.Field {
 	in := x.r.Header
 	if x.plugins != nil {
 		in = x.plugins.Header()
 	}
-	out, one := x.headerSpace(len(in) + 12)
+	connection := in["Connection"]
 	for name, values := range in {
-		if !perConnection(name) {
-			out[name] = values
+		if perConnection(name) || setHere(name) || x.options.UpstreamRequestID && name == "X-Kong-Request-Id" ||
+			connection != nil && hasToken(connection, name) {
+			continue
 		}
-	}
-	if list := in["Connection"]; list != nil {
-		eachToken(list, func(token string) { delete(out, textproto.CanonicalMIMEHeaderKey(token)) })
-	}
-	if _, ok := out["User-Agent"]; !ok {
-		out["User-Agent"] = nil // else net/http would send its own
+		for _, v := range values {
+			out = append(out, http1.Field{Name: name, Value: v})
+		}
 	}
 
 	set := func(name, value string) {
-		if value == "" { // nginx sends no header without a value
-			delete(out, name)
-			return
+		if value != "" { // nginx sends no header without a value
+			out = append(out, http1.Field{Name: name, Value: value})
 		}
-		one = append(one, value)
-		out[name] = one[len(one)-1 : len(one) : len(one)]
 	}
 	client := x.clientIP()
 	set("X-Real-Ip", client)
@@ -65,8 +72,6 @@ func (x *exchange) upstreamHeader() http.Header {
 		set("X-Forwarded-Prefix", prefix)
 	} else if p := x.match.Prefix; x.match.Route.StripPath && p != "" && p != "/" {
 		set("X-Forwarded-Prefix", p)
-	} else {
-		delete(out, "X-Forwarded-Prefix")
 	}
 	if x.options.UpstreamRequestID {
 		set("X-Kong-Request-Id", x.id)
@@ -94,21 +99,15 @@ func (x *exchange) upstreamHeader() http.Header {
 	return out
 }
 
-// headerSpace is a header for about n fields, and space for the values that are
-// set here, in one piece. A transport of net/http may read both after the try.
-func (x *exchange) headerSpace(n int) (http.Header, []string) {
-	if overHTTP2(x.match.Service.Protocol) {
-		return make(http.Header, n), make([]string, 0, len(x.values))
+// headerOf is the same as transports of net/http want it.
+func headerOf(fields []http1.Field) http.Header {
+	h := make(http.Header, len(fields)+1)
+	h["User-Agent"] = nil // else net/http would send its own
+	for _, f := range fields {
+		h[f.Name] = append(h[f.Name], f.Value)
 	}
-	if x.outgoing == nil || len(x.outgoing) > maxOutgoing {
-		x.outgoing = make(http.Header, n)
-	}
-	clear(x.outgoing)
-	return x.outgoing, x.values[:0]
+	return h
 }
-
-// maxOutgoing is how many fields a header may have had to be worth clearing.
-const maxOutgoing = 64
 
 // wantsWebSocket reports whether the client asks to change to the WebSocket
 // protocol, the only one that Kong passes on.
@@ -138,22 +137,23 @@ func endNamed(h http.Header, list []string) {
 	})
 }
 
-// clientHeader copies the headers of an upstream's response to the client's.
-// What is there already stays: the server may have set Connection.
-func (x *exchange) clientHeader(resp *http.Response) {
+// clientHeader copies the headers of an upstream's response to the client's, where
+// they are not there already. What was there before stays: the server may have set
+// Connection.
+func (x *exchange) clientHeader(t *try, resp *http.Response) {
 	h, in := x.w.Header(), resp.Header
 	endHop(in)
 	if u := in.Get("Upgrade"); u != "" && !(x.wantsWebSocket() && strings.EqualFold(u, "websocket")) {
 		delete(in, "Upgrade")
 	}
-	for name, values := range in {
-		h[name] = values
+	if t.reply.Into == nil || resp != &t.reply.Response {
+		maps.Copy(h, in)
 	}
 	if _, ok := in["Content-Type"]; !ok {
 		h["Content-Type"] = nil // else net/http would guess one
 	}
 
-	one := make([]string, 0, 5) // the values that are set here, in one piece
+	one := t.values[:0]
 	set := func(name, value string) {
 		one = append(one, value)
 		h[name] = one[len(one)-1 : len(one) : len(one)]
@@ -178,8 +178,11 @@ func (x *exchange) clientHeader(resp *http.Response) {
 	if on&gateway.HeaderUpstreamStatus != 0 {
 		set("X-Kong-Upstream-Status", strconv.Itoa(resp.StatusCode))
 	}
+	if on&gateway.HeaderRequestID != 0 {
+		set("X-Kong-Request-Id", x.id)
+	}
 	x.setHashCookie(h)
-	x.commonHeaders(h)
+	x.debugHeaders(h)
 }
 
 // commonHeaders sets the headers of every answer.
@@ -187,6 +190,11 @@ func (x *exchange) commonHeaders(h http.Header) {
 	if x.options.Headers&gateway.HeaderRequestID != 0 {
 		h["X-Kong-Request-Id"] = []string{x.id}
 	}
+	x.debugHeaders(h)
+}
+
+// debugHeaders tells what was matched, if the client asks and may know.
+func (x *exchange) debugHeaders(h http.Header) {
 	if !x.options.AllowDebugHeader || len(x.r.Header["Kong-Debug"]) == 0 {
 		return
 	}

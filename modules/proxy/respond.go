@@ -20,7 +20,7 @@ func (x *exchange) respond(t *try, resp *http.Response) {
 		return
 	}
 	defer resp.Body.Close()
-	x.clientHeader(resp)
+	x.clientHeader(t, resp)
 
 	// A client that does not know of trailers is not sent any.
 	trailers := isGRPC(x.r) || hasToken(x.r.Header["Te"], "trailers")
@@ -93,6 +93,7 @@ func (x *exchange) copyBody(t *try, resp *http.Response) {
 		// then nobody would watch.
 		if n > 0 && flush || err == io.EOF && x.r.ProtoMajor == 1 && resp.ContentLength >= 0 {
 			_ = control.Flush()
+			x.whole = err == io.EOF && !flush
 		}
 		t.watch.finish(sending)
 		if err == io.EOF {

@@ -103,7 +103,7 @@ type sender func(*try, *http.Request) (*http.Response, error)
 func (w *wire) sender(protocol string) sender { return w.senders[protocol] }
 
 func (w *wire) sendHTTP1(t *try, req *http.Request) (*http.Response, error) {
-	return w.http1.RoundTrip(req, t.dial.key(), t)
+	return w.http1.RoundTrip(req, t.fields, t.dial.key(), t)
 }
 
 func (w *wire) sendHTTP2(t *try, req *http.Request) (*http.Response, error) {
@@ -117,6 +117,7 @@ func (w *wire) sendClearHTTP2(t *try, req *http.Request) (*http.Response, error)
 // viaURL uses a transport of net/http, which wants a URL.
 func viaURL(transport *http.Transport, scheme string, t *try, req *http.Request) (*http.Response, error) {
 	path, query, asked := strings.Cut(req.RequestURI, "?")
+	req.Header = headerOf(t.fields)
 	req.URL = &url.URL{Scheme: scheme, Host: t.dial.authority(), Opaque: path, RawQuery: query, ForceQuery: asked}
 	req.RequestURI = ""
 	return transport.RoundTrip(t.trace(req))

@@ -19,11 +19,14 @@ import (
 
 // A try is one attempt to get an answer from one address. It is the context of
 // the request that it sends, and the transport's other side. Transports may touch
-// it after they have answered, so it is never used again.
+// it after they have answered, so it is used again only if it is forgotten.
 type try struct {
 	dial     destination
 	watch    watch
-	request  http.Request // that it sends
+	request  http.Request  // that it sends, but for the headers
+	fields   []http1.Field // those; a request of net/http gets a copy
+	reply    http1.Reply   // of transports for HTTP/1
+	values   [6]string     // of the response's headers that are set here
 	start    time.Time
 	target   string       // for the log
 	streams  bool         // the client's body, on a goroutine of the transport
@@ -35,6 +38,7 @@ type try struct {
 
 	next, prev *try // protected by rounds.mu
 	rounds     int  // protected by rounds.mu; how many it has seen
+	picked     bool // protected by rounds.mu; a round may still touch it
 
 	informing sync.Mutex // held, before mu, while an informational response is sent
 
@@ -104,20 +108,29 @@ func (t *try) follow() {
 // newTry prepares a try to reach d, and the request to send.
 func (x *exchange) newTry(d destination, host, path string) (*try, *http.Request) {
 	s := x.match.Service
-	t := &try{
-		parent: x.r.Context(), dial: d, start: time.Now(), target: d.address, client: x.w,
+	t := x.spare
+	if x.spare = nil; t == nil {
+		t = new(try)
+	}
+	*t = try{
+		reply: t.reply, parent: x.r.Context(), dial: d, start: time.Now(), target: d.address, client: x.w,
 		streams: x.body.stream != nil, informs: x.r.ProtoAtLeast(1, 1),
 		watch: watch{limits: [steps]time.Duration{
 			reading: milli(s.ReadTimeout), writing: milli(s.WriteTimeout),
 			awaiting: time.Duration(x.timeouts.Body), sending: time.Duration(x.timeouts.Send),
 		}},
 	}
+	t.reply.Into = nil
+	if h := x.w.Header(); len(h) == 0 && x.plugins == nil {
+		t.reply.Into = h
+	}
 	rounds.add(t)
 
 	req := &t.request
 	req.Method, req.Proto, req.ProtoMajor, req.ProtoMinor = x.r.Method, "HTTP/1.1", 1, 1
 	req.Host, req.RequestURI = host, path+x.query
-	req.Header = x.upstreamHeader()
+	x.outgoing = x.upstreamFields(x.outgoing[:0])
+	t.fields = x.outgoing
 	if x.plugins != nil {
 		if m := x.plugins.Changes().Method; m != "" {
 			req.Method = m
@@ -167,6 +180,9 @@ func (t *try) Detach() {
 	defer t.mu.Unlock()
 	t.conn = nil
 }
+
+// Reply is where the response goes.
+func (t *try) Reply() *http1.Reply { return &t.reply }
 
 // Begun says that the upstream answers.
 func (t *try) Begun() { t.begun.Store(true) }
@@ -280,6 +296,18 @@ func (t *try) end() {
 	defer t.mu.Unlock()
 	t.over, t.client = true, nil
 	t.finish(context.Canceled)
+}
+
+// forgotten reports whether nobody but the exchange knows the try any more, now
+// that it has ended: no round, nobody who waits for it, and no transport of
+// net/http.
+func (t *try) forgotten() bool {
+	rounds.mu.Lock()
+	picked := t.picked
+	rounds.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !picked && t.over && t.done == nil && t.unfollow == nil && !t.dial.http2
 }
 
 // milli is a duration of so many milliseconds.

@@ -25,7 +25,7 @@ func (x *exchange) upgrade(t *try, resp *http.Response) {
 		return
 	}
 	defer upstream.Close()
-	x.clientHeader(resp)
+	x.clientHeader(t, resp)
 	h := x.w.Header()
 	h["Connection"] = []string{"upgrade"}
 	delete(h, "Content-Type") // net/http's word for none

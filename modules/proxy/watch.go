@@ -131,9 +131,9 @@ func (r *round) walk() {
 		r.now.Store(now)
 		for t := r.first; t != nil; t = t.next {
 			if t.watch.late(now) != nil {
-				late = append(late, t)
+				late, t.picked = append(late, t), true
 			} else if t.rounds++; t.rounds == 2 {
-				slow = append(slow, t)
+				slow, t.picked = append(slow, t), true
 			}
 		}
 		if r.first != nil {
