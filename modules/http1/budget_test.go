@@ -71,6 +71,56 @@ func TestServer_allocations(t *testing.T) {
 	}
 }
 
+// Of a handler that keeps nothing, a request costs the head's text.
+func TestServer_recycledAllocations(t *testing.T) {
+	if raceDetector() {
+		t.Skip("the race detector makes pools forget: run it without -race")
+	}
+	const budget = 1
+	c, _ := dial(t, start(t, &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answerSmall(w, r)
+		w.(Recycler).Recycle()
+	})}))
+	turn := turns(t, c)
+	turn()
+	if n := testing.AllocsPerRun(2000, turn); n > budget {
+		t.Errorf("a request allocates %v times, the budget is %d", n, budget)
+	}
+}
+
+// What somebody waits for is not used again, even if the handler says so.
+func TestServer_recycleKeepsWhatIsWatched(t *testing.T) {
+	kept := make(chan *http.Request, 2)
+	c, in := dial(t, start(t, &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Watch") != "" {
+			_ = r.Context().Done()
+		}
+		kept <- r
+		answerSmall(w, r)
+		w.(Recycler).Recycle()
+	})}))
+	var requests []*http.Request
+	for _, head := range []string{"Watch: 1", "A: 1", "A: 2"} {
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n"+head+"\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		requests = append(requests, <-kept)
+	}
+	if requests[0] == requests[1] {
+		t.Error("the request whose context was watched was used again")
+	}
+	if requests[1] != requests[2] {
+		t.Error("the request that nobody watched was not used again")
+	}
+}
+
 func raceDetector() bool {
 	info, ok := debug.ReadBuildInfo()
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})

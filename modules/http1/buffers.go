@@ -20,8 +20,8 @@ func freeBuffer(b *[]byte) {
 	}
 }
 
-// An inbox is the reading side of a connection. While it holds nothing it has
-// no buffer.
+// An inbox is what a connection has besides the net.Conn: what was read of it too
+// early, and the way to its socket. While it holds nothing it has no buffer.
 type inbox struct {
 	conn net.Conn
 	sock *socket // nil: it must be read through conn
@@ -89,6 +89,14 @@ func (in *inbox) fill() error {
 		err = io.ErrNoProgress
 	}
 	return err
+}
+
+// write writes to the connection.
+func (in *inbox) write(p []byte) (int, error) {
+	if in.sock != nil {
+		return in.sock.send(p)
+	}
+	return in.conn.Write(p)
 }
 
 // Read implements source.

@@ -205,7 +205,7 @@ func requestFraming(name string) bool {
 }
 
 func (c *clientConn) write(out []byte, call Call) error {
-	_, err := c.rwc.Write(out)
+	_, err := c.inbox.write(out)
 	call.Wrote()
 	return err
 }

@@ -293,7 +293,7 @@ var crlf = []byte("\r\n")
 
 func (w *response) write(p []byte) {
 	if w.err == nil && len(p) > 0 {
-		_, w.err = w.conn.rwc.Write(p)
+		_, w.err = w.conn.inbox.write(p)
 		w.broke()
 	}
 }

@@ -11,6 +11,8 @@ func socketOf(net.Conn) *socket { return nil }
 
 func (*socket) await() (*[]byte, int, error) { panic("http1: no socket") }
 
+func (*socket) send([]byte) (int, error) { panic("http1: no socket") }
+
 func (*socket) gone() bool { panic("http1: no socket") }
 
 func (*socket) quiet() bool { return true }

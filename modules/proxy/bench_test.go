@@ -46,7 +46,7 @@ func plainRequest(t testing.TB) (*Engine, *sink, *http.Request) {
 
 func TestServe_allocations(t *testing.T) {
 	e, w, r := plainRequest(t)
-	const budget = 14
+	const budget = 10
 	if n := testing.AllocsPerRun(500, func() { clear(w.h); e.ServeHTTP(w, r) }); n > budget {
 		t.Errorf("a plain request allocates %v times in the engine, the budget is %d", n, budget)
 	} else {

@@ -1,0 +1,98 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/schema"
+)
+
+// Memory of requests is used again: nothing of one may show in another, whatever
+// they are and in whatever order they come.
+func TestRecycle_nothingMixes(t *testing.T) {
+	g := start(t, gateway.Settings{})
+	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		h := w.Header()
+		for name, values := range r.Header {
+			if strings.HasPrefix(name, "X-Mark") {
+				h["X-Echo"+strings.TrimPrefix(name, "X-Mark")] = values
+			}
+		}
+		h.Set("X-Path", r.Header.Get("X-Forwarded-Path"))
+		switch r.Header.Get("X-Kind") {
+		case "empty":
+			w.WriteHeader(http.StatusNoContent)
+		case "early":
+			w.WriteHeader(http.StatusEarlyHints)
+			fallthrough
+		case "chunked":
+			_, _ = io.WriteString(w, r.URL.RawQuery)
+			_ = http.NewResponseController(w).Flush()
+		default:
+			_, _ = io.WriteString(w, r.URL.RawQuery+string(body))
+		}
+	})
+	g.route(to(up), schema.Object{"paths": []any{"/"}})
+	kinds := []string{"plain", "plain", "empty", "chunked", "early", "body", "head", "many"}
+	var clients sync.WaitGroup
+	for c := range 8 {
+		clients.Go(func() {
+			client := &http.Client{Transport: &http.Transport{DisableCompression: true}}
+			defer client.CloseIdleConnections()
+			for n := range 200 {
+				kind := kinds[(n*7+c)%len(kinds)]
+				mark := fmt.Sprintf("%d-%d", c, n)
+				method, body, want := http.MethodGet, io.Reader(nil), mark
+				switch kind {
+				case "body":
+					method, body, want = http.MethodPut, strings.NewReader(mark), mark+mark
+				case "head":
+					method, want = http.MethodHead, ""
+				case "empty":
+					want = ""
+				}
+				r, err := http.NewRequest(method, g.server.URL+"/"+mark+"?"+mark, body)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				marks := 1
+				if kind == "many" {
+					marks = 80
+				}
+				for i := range marks {
+					r.Header.Set(fmt.Sprintf("X-Mark-%d", i), mark)
+				}
+				r.Header.Set("X-Kind", kind)
+				resp, err := client.Do(r)
+				if err != nil {
+					t.Errorf("%s %s: %v", kind, mark, err)
+					return
+				}
+				got, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err != nil || string(got) != want || resp.Header.Get("X-Path") != "/"+mark {
+					t.Errorf("%s: got %q for %q, want %q; %v", kind, got, resp.Header.Get("X-Path"), want, err)
+				}
+				echoes := 0
+				for name, values := range resp.Header {
+					if strings.HasPrefix(name, "X-Echo") {
+						if echoes++; len(values) != 1 || values[0] != mark {
+							t.Errorf("%s %s: got %s: %q", kind, mark, name, values)
+						}
+					}
+				}
+				if echoes != marks {
+					t.Errorf("%s %s: got %d headers back, want %d", kind, mark, echoes, marks)
+				}
+			}
+		})
+	}
+	clients.Wait()
+}
