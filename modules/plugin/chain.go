@@ -143,6 +143,7 @@ type Chain struct {
 	order    []int // of steps in the phase access, if it is another one
 	wraps    bool  // there may be filters or middleware: the response is written through a Writer
 	rewrites bool
+	logs     bool
 }
 
 // A step is one plugin of a chain, in the configurations that a request may
@@ -240,6 +241,7 @@ func compile(g *Globals, route, service *Bindings, serviceID uuid.UUID, stream b
 		c.steps[i].each(g, func(in *Instance) {
 			c.wraps = c.wraps || in.takes.header != nil || in.takes.body != nil || in.takes.middleware != nil
 			c.rewrites = c.rewrites || in.takes.rewrite != nil
+			c.logs = c.logs || in.takes.log != nil
 		})
 	}
 	c.order = c.ordering()

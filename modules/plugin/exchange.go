@@ -111,11 +111,25 @@ type Exchange struct {
 	Outcome Outcome
 
 	host     Host
+	noted    []Noted
 	upstream Upstream
 	writer   Writer
 	run      run
 	answered bool // by a plugin
 }
+
+// Noted is what a plugin adds to the entry of a request in logs.
+type Noted struct {
+	Name  string
+	Value any // that JSON can tell
+}
+
+// Note adds a value to the entry of the request in logs, or replaces it
+// (kong.log.set_serialize_value).
+func (x *Exchange) Note(name string, value any) { x.noted = append(x.noted, Noted{name, value}) }
+
+// Noted are all values that plugins have noted; later ones count.
+func (x *Exchange) Noted() []Noted { return x.noted }
 
 // Outcome is what became of a request.
 type Outcome struct {
@@ -125,7 +139,7 @@ type Outcome struct {
 	ResponseSize   int64
 	BodySent       int64 // bytes of the response's body
 	Tries          []Try
-	UpstreamURI    string // empty: it was not passed on
+	UpstreamURI    string // path and query for the service, also if it was not asked; empty: there is none
 
 	Request time.Duration // from the request's head to the end of the response
 	Gateway time.Duration // spent in the gateway: Kong's latencies.kong
@@ -138,8 +152,8 @@ type Outcome struct {
 // A Try is one attempt to reach a target.
 type Try struct {
 	Address  netip.AddrPort
-	Start    time.Time
-	Duration time.Duration // until it was chosen
+	Start    time.Time     // when the choice of an address began
+	Duration time.Duration // that the choice took
 	State    string        // failed, or empty
 	Code     int           // the status that a failed try stands for; 0: none
 }
@@ -158,7 +172,11 @@ func Begin(h Host, g *Globals) *Exchange {
 func (x *Exchange) End() {
 	r, w := x.run, x.writer.reset()
 	r.reset()
-	*x = Exchange{run: r, writer: w}
+	tries, noted := x.Outcome.Tries, x.noted
+	clear(tries)
+	clear(noted)
+	*x = Exchange{run: r, writer: w, noted: noted[:0]}
+	x.Outcome.Tries = tries[:0]
 	exchanges.Put(x)
 }
 
@@ -211,6 +229,7 @@ func (c *Chain) Rewrites() bool { return c != nil && c.rewrites }
 func (c *Chain) Wrap(x *Exchange, w http.ResponseWriter) http.ResponseWriter {
 	x.run.begin(c)
 	if !c.wraps {
+		x.writer.to = w
 		return w
 	}
 	return x.writer.begin(c, x, w)
@@ -288,6 +307,9 @@ func (in *Instance) explain(err error) error {
 	return &Failure{Plugin: in.Name, ID: in.ID, Err: err}
 }
 
+// Logs reports whether a plugin may act in the phase log.
+func (c *Chain) Logs() bool { return c.logs }
+
 // Log runs the phase of that name.
 func (c *Chain) Log(x *Exchange) {
 	for i, in := range x.run.chosen {
@@ -312,7 +334,8 @@ func (c *Chain) headerFilters(x *Exchange) {
 }
 
 // ResponseHeader are the headers of the response, which a HeaderFilter may
-// change.
+// change; in the phase log they are those that were sent. What the server
+// itself adds, such as Date, is not among them.
 func (x *Exchange) ResponseHeader() http.Header { return x.writer.Header() }
 
 // Status is that of the response, from the phase header filter on.

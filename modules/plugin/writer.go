@@ -16,6 +16,7 @@ type Writer struct {
 	status int
 	begun  bool
 	sent   int64            // bytes of the body, before filters
+	passed int64            // bytes of the body, behind filters
 	body   io.Writer        // through the filters to the client
 	closer []io.WriteCloser // the filters, in the order of bytes
 }
@@ -58,7 +59,7 @@ func (w *Writer) WriteHeader(status int) {
 func (w *Writer) Head(status int) {
 	w.begun, w.status = true, status
 	w.chain.headerFilters(w.x)
-	w.body = w.to
+	w.body = passing{w}
 	for i := len(w.x.run.chosen) - 1; i >= 0; i-- {
 		in := w.x.run.chosen[i]
 		if in == nil || in.body == nil {
@@ -111,9 +112,24 @@ func (w *Writer) Close() error {
 	return first
 }
 
+// passing is what the filters write to.
+type passing struct{ w *Writer }
+
+func (p passing) Write(b []byte) (int, error) {
+	n, err := p.w.to.Write(b)
+	p.w.passed += int64(n)
+	return n, err
+}
+
 // Written is how many bytes of the response's body came, if the chain has
 // filters or middleware.
 func (x *Exchange) Written() int64 { return x.writer.sent }
+
+// Passed is how many bytes of it went to the client, behind the filters. It
+// answers false if there are none, and if the protocol was switched.
+func (x *Exchange) Passed() (int64, bool) {
+	return x.writer.passed, x.writer.chain != nil && x.writer.status != http.StatusSwitchingProtocols
+}
 
 // Finish completes the response's body. The chain may have no filters.
 func (x *Exchange) Finish() error { return x.writer.Close() }

@@ -129,8 +129,7 @@ type exchange struct {
 	site   *caddyhttp.ExtraLogFields // nil outside of Caddy's sites
 
 	acting
-	upstreamURI    string // of the last try, if plugins act
-	upstreamStatus int
+	upstreamStatus int // of the response, if plugins act
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -208,14 +207,11 @@ func (x *exchange) serve(pass bool) bool {
 		if pass {
 			return false
 		}
-		if chain != nil {
-			x.unmatched(chain)
-		} else {
-			x.refuse(http.StatusNotFound, "no Route matched with those values")
-		}
+		x.withoutRoute(func() { x.refuse(http.StatusNotFound, "no Route matched with those values") })
 		return true
 	}
-	if x.wrongProtocol() {
+	if answer := x.wrongProtocol(); answer != nil {
+		x.withoutRoute(answer)
 		return true
 	}
 	if chain != nil {

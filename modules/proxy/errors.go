@@ -120,9 +120,9 @@ func (x *exchange) ownHeaders(h http.Header, status int) {
 	x.commonHeaders(h)
 }
 
-// wrongProtocol answers requests whose protocol the route does not allow, and
-// reports whether it did (kong/runloop/handler.lua, before access).
-func (x *exchange) wrongProtocol() bool {
+// wrongProtocol answers what tells a client that the route does not allow its
+// protocol; nil: it does (kong/runloop/handler.lua, before access).
+func (x *exchange) wrongProtocol() (answer func()) {
 	var plain, secure, grpc, grpcs bool
 	for _, p := range x.match.Route.Protocols {
 		switch p {
@@ -137,24 +137,23 @@ func (x *exchange) wrongProtocol() bool {
 		}
 	}
 	if secure && !plain && x.forwardedProto != "https" {
-		x.redirect(x.match.Route.HTTPSRedirectStatusCode)
-		return true
+		return func() { x.redirect(x.match.Route.HTTPSRedirectStatusCode) }
 	}
 	if !grpc && !grpcs {
-		return false
+		return nil
 	}
 	switch {
 	case !isGRPC(x.r):
-		x.refuse(http.StatusUnsupportedMediaType, "Non-gRPC request matched gRPC route")
+		return func() { x.refuse(http.StatusUnsupportedMediaType, "Non-gRPC request matched gRPC route") }
 	case x.r.ProtoMajor != 2:
-		x.offerUpgrade("HTTP/2")
-		x.refuse(http.StatusUpgradeRequired, "Please use HTTP2 protocol")
+		return func() {
+			x.offerUpgrade("HTTP/2")
+			x.refuse(http.StatusUpgradeRequired, "Please use HTTP2 protocol")
+		}
 	case !grpc && x.forwardedProto != "https":
-		x.answerGRPC(http.StatusOK, 1, "gRPC request matched gRPCs route")
-	default:
-		return false
+		return func() { x.answerGRPC(http.StatusOK, 1, "gRPC request matched gRPCs route") }
 	}
-	return true
+	return nil
 }
 
 // redirect sends the client to the same place over TLS, or tells it to go.

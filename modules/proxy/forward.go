@@ -21,7 +21,7 @@ import (
 // forward passes the request to its service: to as many targets, one after the
 // other, as it takes and as may be.
 func (x *exchange) forward() {
-	s, route := x.match.Service, x.match.Route
+	s := x.match.Service
 	send := x.sender(s.Protocol)
 	if send == nil {
 		x.logger.Error("service has a protocol that HTTP requests cannot be passed to",
@@ -35,15 +35,13 @@ func (x *exchange) forward() {
 		x.fail(http.StatusInternalServerError)
 		return
 	}
-	path := router.UpstreamPath(s.Path, x.routing.Path, x.match.Prefix, route.StripPath, route.PathHandling)
-	if x.plugins != nil {
-		if p, ok := x.plugins.Changes().Path(); ok {
-			path = p
-		}
-		x.upstreamURI = path + x.query
-	}
+	path := x.upstreamPath()
 	bodyRead := false
 	for n := 0; ; n++ {
+		var began time.Time
+		if x.plugins != nil {
+			began = time.Now()
+		}
 		to, err := x.place(upstream)
 		if err != nil {
 			x.failPlace(upstream, err)
@@ -77,7 +75,7 @@ func (x *exchange) forward() {
 		if err == nil {
 			if x.plugins != nil {
 				x.upstreamStatus = resp.StatusCode
-				x.note(t, 0, false)
+				x.note(t, began, 0, false)
 			}
 			x.observe(balancer.Responded, resp.StatusCode)
 			x.respond(t, resp)
@@ -86,7 +84,7 @@ func (x *exchange) forward() {
 		}
 		f := x.failureOf(t, err)
 		if x.plugins != nil {
-			x.note(t, f.status, true)
+			x.note(t, began, f.status, true)
 		}
 		t.end()
 		switch {
@@ -104,6 +102,17 @@ func (x *exchange) forward() {
 			return
 		}
 	}
+}
+
+// upstreamPath is the path that the service gets.
+func (x *exchange) upstreamPath() string {
+	if x.plugins != nil {
+		if p, ok := x.plugins.Changes().Path(); ok {
+			return p
+		}
+	}
+	route := x.match.Route
+	return router.UpstreamPath(x.match.Service.Path, x.routing.Path, x.match.Prefix, route.StripPath, route.PathHandling)
 }
 
 // upstream is the upstream that the service's host names; nil if it is a host

@@ -14,6 +14,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/plugin"
+	"github.com/portcullis-gateway/portcullis/modules/router"
 )
 
 // acting is the part of an exchange that requests have on which plugins act.
@@ -98,14 +99,20 @@ func (x *exchange) through(c *plugin.Chain) {
 	x.finish()
 }
 
-// unmatched lets the global plugins see the answer to a request that has no
-// route.
-func (x *exchange) unmatched(c *plugin.Chain) {
+// withoutRoute answers a request that no route matches, or none that allows its
+// protocol. The global plugins see that (kong/runloop/plugins_iterator.lua).
+func (x *exchange) withoutRoute(answer func()) {
+	c := x.snapshot.Globals().Routeless()
+	if c == nil {
+		answer()
+		return
+	}
 	p := x.expose()
+	p.Route, p.Service, p.Captures = nil, nil, router.Captures{}
 	x.chain = c
 	x.w = c.Wrap(p, x.w)
 	c.Skip(p)
-	x.refuse(http.StatusNotFound, "no Route matched with those values")
+	answer()
 	x.finish()
 }
 
@@ -200,7 +207,7 @@ func (h *host) Answer(a *plugin.Answer) { (*exchange)(h).answerFor(a) }
 // leave runs the phase log and gives back what acting on the request took.
 func (x *exchange) leave() {
 	if p := x.plugins; p != nil {
-		if x.chain != nil {
+		if x.chain != nil && x.chain.Logs() {
 			x.outcome(&p.Outcome)
 			x.chain.Log(p)
 		}
@@ -221,14 +228,19 @@ func (x *exchange) outcome(o *plugin.Outcome) {
 	}
 	o.Request, o.Gateway, o.Proxy = now.Sub(x.start), now.Sub(x.start), -1
 	o.BodySent = x.sent
+	if n, ok := p.Passed(); ok {
+		o.BodySent = n
+	}
+	if p.Route != nil && x.match.Service != nil {
+		o.UpstreamURI = x.upstreamPath() + x.query
+	}
 	o.RequestSize = headSize(x.r.Header) + int64(len(x.r.Method)+len(x.r.RequestURI)+len(x.r.Proto)+6) + x.received()
-	o.ResponseSize = headSize(p.ResponseHeader()) + 17 + x.sent
+	o.ResponseSize = headSize(p.ResponseHeader()) + 17 + o.BodySent
 	if x.tries == 0 {
 		return
 	}
 	o.Gateway = x.sentAt.Sub(x.start)
 	o.Proxy = now.Sub(x.sentAt)
-	o.UpstreamURI = x.upstreamURI
 	if x.waited > 0 {
 		o.Proxy = x.askedAt.Add(x.waited).Sub(x.sentAt)
 		o.Receive = o.Request - o.Gateway - o.Proxy
@@ -246,11 +258,12 @@ func headSize(h http.Header) (n int64) {
 	return n
 }
 
-// note keeps a try for the phase log.
-func (x *exchange) note(t *try, status int, failed bool) {
+// note keeps a try for the phase log. The choice of its address began at the
+// time given.
+func (x *exchange) note(t *try, began time.Time, status int, failed bool) {
 	o := &x.plugins.Outcome
 	a, _ := netip.ParseAddrPort(t.target)
-	n := plugin.Try{Address: a, Start: t.start, Duration: time.Since(t.start)}
+	n := plugin.Try{Address: a, Start: began, Duration: t.start.Sub(began)}
 	if failed {
 		n.State, n.Code = "failed", status
 	}

@@ -78,18 +78,24 @@ func (p *Plugin) Provision(ctx caddy.Context) (err error) {
 
 // Access sees to it that the request has an identifier.
 func (p *Plugin) Access(x *plugin.Exchange) error {
-	id := ""
-	if values := x.Header()[p.header]; len(values) > 0 {
-		id = values[0]
-	}
+	id := p.sent(x)
 	if id == "" {
 		id = p.make(x)
 		x.UpstreamHeader()[p.header] = []string{id}
 	}
+	x.Note("correlation_id", id)
 	if p.EchoDownstream {
 		x.Set(id)
 	}
 	return nil
+}
+
+// sent is the identifier that the request has; empty: none.
+func (p *Plugin) sent(x *plugin.Exchange) string {
+	if values := x.Header()[p.header]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 func (p *Plugin) make(x *plugin.Exchange) string {
@@ -103,12 +109,20 @@ func (p *Plugin) make(x *plugin.Exchange) string {
 	return p.prefix + strconv.FormatUint(p.count.Add(1), 10)
 }
 
-// HeaderFilter shows the client the identifier, also of a request that another
-// plugin answered.
+// HeaderFilter shows the client the identifier, also of a request that was
+// answered before the plugin had its turn.
 func (p *Plugin) HeaderFilter(x *plugin.Exchange) error {
-	if id, ok := x.Value().(string); ok {
-		x.ResponseHeader()[p.header] = []string{id}
+	if !p.EchoDownstream {
+		return nil
 	}
+	id, _ := x.Value().(string)
+	if id == "" {
+		id = p.sent(x)
+	}
+	if id == "" {
+		id = p.make(x)
+	}
+	x.ResponseHeader()[p.header] = []string{id}
 	return nil
 }
 
