@@ -64,6 +64,7 @@ var house = []room{
 	{path: "modules/catalog", floor: 2, uses: []string{caddyCore}},
 	{path: "modules/dial", floor: 2},
 	{path: "modules/firewall", floor: 2, uses: []string{caddyCore, zap}},
+	{path: "modules/queue", floor: 1, uses: []string{zap, "github.com/prometheus/client_golang"}},
 	{path: "modules/store", floor: 2, uses: []string{uuid, zap, "github.com/tidwall/btree"}},
 	{path: "modules/declarative", floor: 2, beside: []string{"modules/store"}, uses: []string{uuid, "go.yaml.in/yaml/v3"}},
 
@@ -92,6 +93,10 @@ var house = []room{
 	{path: "modules/plugin/keyauth", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid}},
 	{path: "modules/plugin/ratelimiting", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid, zap, "github.com/redis/go-redis/v9"}},
 	{path: "modules/plugin/requestsizelimiting", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore}},
+	{path: "modules/plugin/logentry", floor: 5, beside: []string{"modules/plugin"}, uses: []string{uuid}},
+	{path: "modules/plugin/filelog", floor: 5, beside: []string{"modules/plugin", "modules/plugin/logentry"}, uses: []string{caddyCore, zap}},
+	{path: "modules/plugin/httplog", floor: 5, beside: []string{"modules/plugin", "modules/plugin/logentry"}, uses: []string{caddyCore, zap}},
+	{path: "modules/plugin/prometheus", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid, zap, "github.com/prometheus/client_golang"}},
 	{path: "modules/plugin/requesttermination", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore}},
 	{path: "modules/plugin/requesttransformer", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, zap}},
 	{path: "modules/plugin/responsetransformer", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, zap}},
@@ -99,7 +104,7 @@ var house = []room{
 	{path: "modules/snapshot", floor: 6, uses: []string{uuid}},
 	{path: "modules/node", floor: 6, beside: []string{"modules/snapshot"}, uses: []string{caddyCore, uuid, zap}},
 
-	{path: "modules/gateway", floor: 7, uses: []string{caddyCore, caddyfileWords, caddyTLS, zap, "github.com/caddyserver/certmagic", "github.com/gaissmai/bart", "golang.org/x/net"}},
+	{path: "modules/gateway", floor: 7, uses: []string{caddyCore, caddyfileWords, caddyTLS, zap, "github.com/prometheus/client_golang", "github.com/caddyserver/certmagic", "github.com/gaissmai/bart", "golang.org/x/net"}},
 
 	{path: "modules/proxy", floor: 8, uses: []string{uuid, caddyCore, caddyfileWords, caddyHTTP, zap, "golang.org/x/net"}},
 	{path: "modules/stream", floor: 8, uses: []string{uuid, caddyCore, caddyfileWords, zap, "github.com/mholt/caddy-l4", "github.com/pires/go-proxyproto", "github.com/prometheus/client_golang", "golang.org/x/sys"}},

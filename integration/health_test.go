@@ -80,6 +80,7 @@ func TestHealth_passive(t *testing.T) {
 			t.Fatal("a reload sent traffic to the unhealthy target")
 		}
 	}
+	p.admin("POST", "/plugins", `{"name":"prometheus","config":{"upstream_health_metrics":true}}`, 201)
 	metrics := p.admin("GET", "/metrics", "", 200).body
 	if want := fmt.Sprintf(`kong_upstream_target_health{address=%q,state="unhealthy",subsystem="http",target=%q,upstream="pool"} 1`, badAddr, badAddr); !strings.Contains(metrics, want) {
 		t.Errorf("the metrics lack %s", want)

@@ -83,7 +83,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.store = mod.(store.Module)
 	a.unguard = guardCaddyAdmin(ctx)
-	ctx.GetMetricsRegistry().MustRegister(metrics.Totals())
+	ctx.GetMetricsRegistry().MustRegister(metrics.Totals(), nodeMetrics{a})
 
 	if a.options, err = a.Settings.parse(a.logger); err != nil {
 		return err

@@ -51,6 +51,7 @@ type Queue struct {
 	sending int           // protected by mu; goroutines that send
 	warned  bool          // protected by mu; that it will be full soon
 	closed  bool          // protected by mu
+	then    func()        // set before closed; nil: nothing is to be done
 	more    chan struct{} // gets a value when a batch is complete; sent to and closed under mu
 }
 
@@ -248,32 +249,45 @@ func (q *Queue) begin() {
 
 func (q *Queue) end() {
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	q.sending--
 	if q.sending == 0 && q.entries.len() > 0 { // came since run looked
 		q.begin()
 		go q.run()
-	} else if q.sending == 0 && q.closed {
-		q.cancel()
+	}
+	over := q.sending == 0 && q.closed
+	q.mu.Unlock()
+	if over {
+		q.finish()
 	}
 	busy.add(-1)
 }
 
 // Close ends the queue. It does not wait: what is queued is sent without delay,
-// for DrainTime at most; see Drain. Later entries are dropped.
-func (q *Queue) Close() {
+// for DrainTime at most, and then the function is called that it is given, which
+// may be nil; see Drain. Later entries are dropped.
+func (q *Queue) Close(then func()) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	if q.closed {
+		q.mu.Unlock()
 		return
 	}
-	q.closed = true
+	q.closed, q.then = true, then
 	close(q.more)
-	if q.sending == 0 {
-		q.cancel()
-		return
+	over := q.sending == 0
+	q.mu.Unlock()
+	if over {
+		q.finish()
+	} else {
+		time.AfterFunc(DrainTime, q.cancel)
 	}
-	time.AfterFunc(DrainTime, q.cancel)
+}
+
+// finish comes when the queue is closed and nothing is on its way.
+func (q *Queue) finish() {
+	q.cancel()
+	if q.then != nil {
+		q.then()
+	}
 }
 
 // Len is how many entries wait.

@@ -79,7 +79,7 @@ func TestQueue_batches(t *testing.T) {
 		r, s := newReceiver(), usual()
 		s.MaxBatchSize, s.MaxCoalescingDelay = 3, 2
 		q := New("test", s, r.send)
-		defer q.Close()
+		defer q.Close(nil)
 		add(q, 0, 4)
 		synctest.Wait()
 		want(t, r.got(), "0 1 2")
@@ -98,7 +98,7 @@ func TestQueue_oneByOneWithoutDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiver()
 		q := New("test", usual(), r.send)
-		defer q.Close()
+		defer q.Close(nil)
 		add(q, 0, 3)
 		synctest.Wait()
 		want(t, r.got(), "0", "1", "2")
@@ -115,7 +115,7 @@ func TestQueue_retriesWithBackoff(t *testing.T) {
 		core, logs := observer.New(zap.InfoLevel)
 		q := New("test", s, r.send)
 		q.Use(zap.New(core))
-		defer q.Close()
+		defer q.Close(nil)
 		r.setDown(true)
 		add(q, 0, 1)
 		time.Sleep(time.Minute)
@@ -142,7 +142,7 @@ func TestQueue_keepsOrderWhenTheReceiverReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiver()
 		q := New("test", usual(), r.send)
-		defer q.Close()
+		defer q.Close(nil)
 		r.setDown(true)
 		add(q, 0, 3)
 		time.Sleep(5 * time.Second)
@@ -158,7 +158,7 @@ func TestQueue_noRetries(t *testing.T) {
 		r, s := newReceiver(), usual()
 		s.MaxRetryTime = -1
 		q := New("test", s, r.send)
-		defer q.Close()
+		defer q.Close(nil)
 		r.setDown(true)
 		add(q, 0, 1)
 		time.Sleep(time.Minute)
@@ -198,7 +198,7 @@ func TestQueue_dropsTheOldest(t *testing.T) {
 				if n := logs.FilterMessage("queue is full, entries were dropped").Len(); n != 1 {
 					t.Errorf("drops were told of %d times", n)
 				}
-				q.Close()
+				q.Close(nil)
 			})
 		})
 	}
@@ -211,10 +211,14 @@ func TestQueue_closeSendsWhatIsThere(t *testing.T) {
 		q := New("test", s, r.send)
 		add(q, 0, 3)
 		synctest.Wait()
-		q.Close()
-		q.Close()
+		over := false
+		q.Close(func() { over = len(r.got()) == 1 })
+		q.Close(nil)
 		Drain(t.Context())
 		want(t, r.got(), "0 1 2")
+		if !over {
+			t.Error("what was to come then did not")
+		}
 		q.Add([]byte("late"))
 		synctest.Wait()
 		want(t, r.got(), "0 1 2")
@@ -230,7 +234,7 @@ func TestQueue_closeDoesNotWaitForEver(t *testing.T) {
 		add(q, 0, 3)
 		synctest.Wait()
 		began := time.Now()
-		q.Close()
+		q.Close(nil)
 		Drain(t.Context())
 		if took := time.Since(began); took != DrainTime {
 			t.Errorf("it took %v", took)
@@ -261,7 +265,7 @@ func TestQueue_allAtOnce(t *testing.T) {
 		if most != 20 {
 			t.Errorf("%d at the same time", most)
 		}
-		q.Close()
+		q.Close(nil)
 	})
 }
 
@@ -275,7 +279,7 @@ func TestQueue_manyWriters(t *testing.T) {
 		writers.Go(func() { add(q, w*1000, (w+1)*1000) })
 	}
 	writers.Wait()
-	q.Close()
+	q.Close(nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	Drain(ctx)
@@ -303,7 +307,7 @@ func BenchmarkAdd(b *testing.B) {
 	s := usual()
 	s.MaxBatchSize, s.MaxCoalescingDelay = 500, 0
 	q := New("bench", s, func(context.Context, [][]byte) error { return nil })
-	defer q.Close()
+	defer q.Close(nil)
 	entry := make([]byte, 1500)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -35,6 +35,7 @@ type Checks struct {
 
 	mu        sync.Mutex
 	upstreams map[*balancer.Pool]*upstream // protected by mu; those that have checks
+	unchecked map[*balancer.Pool]string    // protected by mu; the names of the others
 	closed    bool                         // protected by mu
 }
 
@@ -49,7 +50,7 @@ type Settings struct {
 // New answers checks that watch nothing yet: they are a watcher of Pools. Close
 // them at the end.
 func New() *Checks {
-	c := &Checks{upstreams: make(map[*balancer.Pool]*upstream)}
+	c := &Checks{upstreams: make(map[*balancer.Pool]*upstream), unchecked: make(map[*balancer.Pool]string)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.settings.Store(&Settings{Logger: zap.NewNop(), Guarded: true})
 	c.schedule = newSchedule(c.probe)
@@ -84,8 +85,10 @@ func (c *Checks) Changed(p *balancer.Pool, plan *balancer.Plan, addresses []*bal
 	}
 	if !Enabled(plan.Upstream) {
 		c.drop(p)
+		c.unchecked[p] = plan.Upstream.Name
 		return
 	}
+	delete(c.unchecked, p)
 	u := c.upstreams[p]
 	next := newRules(plan)
 	anew := true // whether the times of probes are others than before
@@ -162,6 +165,7 @@ func (c *Checks) Removed(p *balancer.Pool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop(p)
+	delete(c.unchecked, p)
 }
 
 // drop ends the checks of a pool, if it has any. The caller holds mu.

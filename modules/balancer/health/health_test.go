@@ -405,6 +405,11 @@ func TestMetrics(t *testing.T) {
 		line("10.0.0.2:80", "dns_error", 0) + line("10.0.0.2:80", "healthchecks_off", 0) + line("10.0.0.2:80", "healthy", 1) + line("10.0.0.2:80", "unhealthy", 0)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(living)
+	if n, err := testutil.GatherAndCount(registry); n != 0 || err != nil {
+		t.Errorf("%d metrics that nobody asked for: %v", n, err)
+	}
+	ShowMetrics(true)
+	defer ShowMetrics(false)
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
 		t.Error(err)
 	}

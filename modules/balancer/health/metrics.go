@@ -2,9 +2,11 @@ package health
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/metrics"
 )
 
@@ -17,6 +19,19 @@ func forgetMetrics(upstream string) {
 }
 
 func init() { metrics.Register(living) }
+
+// shown is how many have asked for the health of targets to be shown.
+var shown atomic.Int64
+
+// ShowMetrics switches kong_upstream_target_health on. Whoever does takes it back
+// later; as long as one has not, it stays on.
+func ShowMetrics(on bool) {
+	if on {
+		shown.Add(1)
+	} else {
+		shown.Add(-1)
+	}
+}
 
 // living are the checks of this process: as a rule one, but two while a
 // configuration with another store takes over.
@@ -48,8 +63,12 @@ var targetHealth = prometheus.NewDesc("kong_upstream_target_health",
 // Describe tells the one family.
 func (l *collector) Describe(to chan<- *prometheus.Desc) { to <- targetHealth }
 
-// Collect tells each address of each target of the upstreams that have checks.
+// Collect tells each address of each target of all upstreams, if that was asked
+// for.
 func (l *collector) Collect(to chan<- prometheus.Metric) {
+	if shown.Load() == 0 {
+		return
+	}
 	l.mu.Lock()
 	all := make([]*Checks, 0, len(l.checks))
 	for c := range l.checks {
@@ -73,36 +92,47 @@ func (l *collector) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	for _, c := range all {
-		for _, u := range c.checked() {
-			name := u.rules.Load().upstream
-			for _, t := range u.pool.Targets() {
+		for pool, u := range c.known() {
+			for _, t := range pool.Targets() {
 				switch {
 				case t.Target.Weight == 0:
-					show(name, nameOf(t.Target), "", "healthchecks_off")
+					show(u.name, nameOf(t.Target), "", "healthchecks_off")
 				case len(t.Addresses) == 0:
-					show(name, nameOf(t.Target), "", "dns_error")
+					show(u.name, nameOf(t.Target), "", "dns_error")
 				}
 				for _, a := range t.Addresses {
 					state := "healthy"
-					if !a.Peer.Available() {
+					switch {
+					case !u.checked:
+						state = "healthchecks_off"
+					case !a.Peer.Available():
 						state = "unhealthy"
 					}
-					show(name, nameOf(t.Target), a.Text, state)
+					show(u.name, nameOf(t.Target), a.Text, state)
 				}
 			}
 		}
 	}
 }
 
-// checked are the upstreams that have checks.
-func (c *Checks) checked() []*upstream {
+// A described upstream is one by its name.
+type described struct {
+	name    string
+	checked bool
+}
+
+// known are all upstreams.
+func (c *Checks) known() map[*balancer.Pool]described {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	list := make([]*upstream, 0, len(c.upstreams))
-	for _, u := range c.upstreams {
-		list = append(list, u)
+	all := make(map[*balancer.Pool]described, len(c.upstreams)+len(c.unchecked))
+	for pool, u := range c.upstreams {
+		all[pool] = described{u.rules.Load().upstream, true}
 	}
-	return list
+	for pool, name := range c.unchecked {
+		all[pool] = described{name, false}
+	}
+	return all
 }
 
 // Interface guard
