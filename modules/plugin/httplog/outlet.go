@@ -59,7 +59,7 @@ func newOutlet(p *Plugin) (*outlet, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-				return dial.TCP(ctx, address, true)
+				return dial.Dialer{Guarded: true}.TCP(ctx, address)
 			},
 			TLSClientConfig:     &tls.Config{InsecureSkipVerify: true},
 			IdleConnTimeout:     milli(p.Keepalive),
