@@ -27,6 +27,7 @@ type job struct {
 	Addr        string        `json:"addr"`
 	Connections int           `json:"connections"`
 	Routes      int           `json:"routes"` // 0: one path; else each request goes to another of as many
+	Header      string        `json:"header"` // of each request, whole lines; empty: Host alone
 	Duration    time.Duration `json:"duration"`
 }
 
@@ -71,7 +72,9 @@ func (j *hammering) strike(fd int, h *hammer) error {
 		h.request = strconv.AppendInt(h.request, int64(j.route), 10)
 		h.request = append(h.request, "/x"...)
 	}
-	h.request = append(h.request, " HTTP/1.1\r\nHost: localhost\r\n\r\n"...)
+	h.request = append(h.request, " HTTP/1.1\r\nHost: localhost\r\n"...)
+	h.request = append(h.request, j.Header...)
+	h.request = append(h.request, "\r\n"...)
 	if _, errno := write(fd, h.request); errno != 0 {
 		return fmt.Errorf("write: %v", errno)
 	}

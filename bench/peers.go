@@ -29,6 +29,10 @@ func peers() map[string]peer {
 		{name: "caddy", template: "caddy.caddyfile", command: runCaddy},
 		gateway("portcullis", 1, ""),
 		gateway("portcullis/routes", manyRoutes, ""),
+		gateway("portcullis/key-auth", 1, chain("key-auth")),
+		gateway("portcullis/rate-limiting", 1, chain("rate-limiting")),
+		gateway("portcullis/key-auth+rate-limiting", 1, chain("key-auth", "rate-limiting")),
+		gateway("portcullis/five", 1, chain("key-auth", "ip-restriction", "rate-limiting", "correlation-id", "cors")),
 		gateway("base", 1, ""),
 		gateway("base/routes", manyRoutes, ""),
 
@@ -42,6 +46,34 @@ func peers() map[string]peer {
 		all[p.name] = p
 	}
 	return all
+}
+
+// benchKey is the key of the consumer anna, whom key-auth lets in.
+const benchKey = "PdDMTOZPHMO4r1gqv7lFtRvLlHMzZRV5"
+
+// settings are those of plugins in the rows about them, beside the defaults.
+var settings = map[string]string{
+	"rate-limiting":  "{minute: 1000000000}",
+	"ip-restriction": "{allow: [127.0.0.0/8]}",
+	"cors":           "{origins: [https://example.com]}",
+}
+
+// chain writes the items of a declarative file that put plugins on all services.
+func chain(names ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "consumers:\n- username: anna\n  keyauth_credentials:\n  - key: %s\nplugins:\n", benchKey)
+	for _, name := range names {
+		fmt.Fprintf(&b, "- name: %s\n", name)
+		if s := settings[name]; s != "" {
+			fmt.Fprintf(&b, "  config: %s\n", s)
+		}
+	}
+	return b.String()
+}
+
+// pluginPeers are the gateways with plugins, by name.
+func pluginPeers() []string {
+	return []string{"portcullis/key-auth", "portcullis/rate-limiting", "portcullis/key-auth+rate-limiting", "portcullis/five"}
 }
 
 func runNginx(_ *lab, s *server, config string) []string {

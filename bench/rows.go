@@ -34,6 +34,13 @@ func rows() []row {
 			load: requests(0),
 		},
 		{
+			name: "plugins", title: "the same with a key in each request, without plugins against some of them and five at once",
+			unit: "requests/s", subject: "portcullis", peers: pluginPeers(),
+			load: func(l *lab, s *server, d time.Duration) (sample, error) {
+				return l.ask(job{Addr: s.ports["http"], Connections: 64, Header: "apikey: " + benchKey + "\r\n", Duration: d})
+			},
+		},
+		{
 			name: "wrk", title: "the same, as wrk sees it",
 			unit: "requests/s", subject: "portcullis", peers: web,
 			load: func(l *lab, s *server, d time.Duration) (sample, error) {

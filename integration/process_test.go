@@ -63,9 +63,10 @@ func TestMain(m *testing.M) {
 // {$STATUS} and {$SITE}; the folder is {$HOME}. Caddy's own admin endpoint is
 // at the port CADDY.
 type home struct {
-	t     testing.TB
-	dir   string
-	ports map[string]int
+	t      testing.TB
+	dir    string
+	ports  map[string]int
+	binary string // empty: that of integration/caddy
 }
 
 // usual is a whole gateway on the ports of a home.
@@ -106,9 +107,12 @@ func (h *home) addr(name string) string { return fmt.Sprintf("127.0.0.1:%d", h.p
 // command prepares a run of the binary in the home. It ends with the test.
 func (h *home) command(args ...string) *exec.Cmd {
 	h.t.Helper()
-	path, err := binary()
-	if err != nil {
-		h.t.Fatal(err)
+	path := h.binary
+	if path == "" {
+		var err error
+		if path, err = binary(); err != nil {
+			h.t.Fatal(err)
+		}
 	}
 	cmd := exec.CommandContext(h.t.Context(), path, args...)
 	cmd.Dir = h.dir

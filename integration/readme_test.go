@@ -59,7 +59,7 @@ func TestReadme(t *testing.T) {
 			}
 		}
 	}
-	if len(commands) != 7 {
+	if len(commands) != 8 {
 		t.Fatalf("the README has %d curl commands: %q", len(commands), commands)
 	}
 	run := func(command string) string {
@@ -92,7 +92,7 @@ func TestReadme(t *testing.T) {
 		}
 	}
 
-	for _, command := range commands[3:6] {
+	for _, command := range commands[3:7] {
 		if out := run(command); !strings.Contains(out, `"id":`) {
 			t.Errorf("%s: %s", command, out)
 		}
@@ -100,8 +100,15 @@ func TestReadme(t *testing.T) {
 	if out := run(commands[2]); !strings.Contains(out, "No API key found in request") {
 		t.Errorf("without a key: %s: got %q", commands[2], out)
 	}
-	if out := run(commands[6]); out != want {
-		t.Errorf("%s: got %q, want %q", commands[6], out, want)
+	if out := run(commands[7]); out != want {
+		t.Errorf("%s: got %q, want %q", commands[7], out, want)
+	}
+	limited := false
+	for range 10 { // within two minutes of the clock
+		limited = limited || strings.Contains(run(commands[7]), "API rate limit exceeded")
+	}
+	if !limited {
+		t.Errorf("%s: never refused", commands[7])
 	}
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
+	"github.com/portcullis-gateway/portcullis/modules/store"
 )
 
 // A still is a transport that answers at once, so that only the engine's own
@@ -33,6 +35,11 @@ func (s *sink) Flush()                      {}
 // plainRequest is what a client typically sends, and the engine with a still
 // transport to answer it.
 func plainRequest(t testing.TB) (*Engine, *sink, *http.Request) {
+	g, w, r := plainGateway(t)
+	return g.engine, w, r
+}
+
+func plainGateway(t testing.TB) (*gatewayTest, *sink, *http.Request) {
 	g := start(t, gateway.Settings{})
 	g.route(schema.Object{"host": "10.0.0.1"}, schema.Object{"paths": []any{"/api"}})
 	g.engine.sender = func(string) sender {
@@ -41,7 +48,7 @@ func plainRequest(t testing.TB) (*Engine, *sink, *http.Request) {
 	r, _ := http.NewRequest("GET", "http://example.com/api/things", nil)
 	r.RequestURI, r.RemoteAddr, r.Host = "/api/things", "192.0.2.1:1000", "example.com"
 	r.Header = http.Header{"User-Agent": {"curl/8"}, "Accept": {"*/*"}}
-	return g.engine, &sink{http.Header{}}, r
+	return g, &sink{http.Header{}}, r
 }
 
 func TestServe_allocations(t *testing.T) {
@@ -61,6 +68,56 @@ func BenchmarkServe(b *testing.B) {
 	for b.Loop() {
 		clear(w.h)
 		e.ServeHTTP(w, r)
+	}
+}
+
+// BenchmarkServe_emptyChain is the same in worlds whose plugins have nothing to do
+// with the request: none, and those of a thousand other routes.
+func BenchmarkServe_emptyChain(b *testing.B) {
+	for _, n := range []int{0, 1000} {
+		b.Run(fmt.Sprintf("plugins=%d", n), func(b *testing.B) {
+			g, w, r := plainGateway(b)
+			g.elsewhere(n)
+			b.ReportAllocs()
+			for b.Loop() {
+				clear(w.h)
+				g.engine.ServeHTTP(w, r)
+			}
+		})
+	}
+}
+
+// elsewhere puts plugins on other routes.
+func (g *gatewayTest) elsewhere(n int) {
+	g.t.Helper()
+	if n == 0 {
+		return
+	}
+	tx := store.Begin(g.image, store.Options{})
+	for i := range n {
+		path := fmt.Sprintf("/elsewhere/%d", i)
+		route, err := tx.Insert("routes", schema.Object{"paths": []any{path}})
+		if err == nil {
+			_, err = tx.Insert("plugins", schema.Object{"name": "request-termination", "route": schema.Object{"id": route["id"]}})
+		}
+		if err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	g.image = tx.Image()
+	g.publish()
+}
+
+// TestServe_emptyChain holds that plugins of other routes cost no allocation.
+func TestServe_emptyChain(t *testing.T) {
+	var allocations [2]float64
+	for i, n := range []int{0, 100} {
+		g, w, r := plainGateway(t)
+		g.elsewhere(n)
+		allocations[i] = testing.AllocsPerRun(500, func() { clear(w.h); g.engine.ServeHTTP(w, r) })
+	}
+	if allocations[0] != allocations[1] {
+		t.Errorf("a request allocates %v times without plugins, and %v times beside those of others", allocations[0], allocations[1])
 	}
 }
 
