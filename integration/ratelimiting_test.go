@@ -115,14 +115,14 @@ func TestPlugins_thirdParty(t *testing.T) {
 	p.admin("POST", "/services/s/routes", `{"name":"a","paths":["/a"]}`, 201)
 	p.admin("POST", "/services/s/routes", `{"name":"b","paths":["/b"]}`, 201)
 
-	zone := func(rest string) string {
-		return `{"rate_limits":{"here":{"key":"{http.request.remote.host}","window":"24h",` + rest + `}}}`
+	zone := func(name, rest string) string {
+		return `{"rate_limits":{"` + name + `":{"key":"{http.request.remote.host}","window":"24h",` + rest + `}}}`
 	}
 	const handler = "http.handlers.rate_limit"
 	body := func(config string) string {
 		return `{"name":"` + handler + `","route":{"name":"a"},"config":` + config + `}`
 	}
-	a := p.admin("POST", "/plugins", body(zone(`"max_events":-1`)), 400)
+	a := p.admin("POST", "/plugins", body(zone("here", `"max_events":-1`)), 400)
 	if !strings.Contains(a.body, "max_events must be at least zero") {
 		t.Errorf("got %s", a.body)
 	}
@@ -131,7 +131,7 @@ func TestPlugins_thirdParty(t *testing.T) {
 		t.Errorf("got %s", a.body)
 	}
 
-	a = p.admin("POST", "/plugins", body(zone(`"max_events":2`)), 201)
+	a = p.admin("POST", "/plugins", body(zone("here", `"max_events":2`)), 201)
 	var row struct{ ID string }
 	if err := json.Unmarshal([]byte(a.body), &row); err != nil {
 		t.Fatal(err)
@@ -144,11 +144,10 @@ func TestPlugins_thirdParty(t *testing.T) {
 	p.get("/b", 200)
 	p.reload()
 	p.get("/a", 429)
-	p.admin("PATCH", "/plugins/"+row.ID, `{"config":`+zone(`"max_events":4`)+`}`, 200)
-	p.get("/a", 200)
+	p.admin("PATCH", "/plugins/"+row.ID, `{"config":`+zone("there", `"max_events":1`)+`}`, 200)
 	p.get("/a", 200)
 	p.get("/a", 429)
-	p.admin("PATCH", "/plugins/"+row.ID, `{"config":`+zone(`"max_events":4,"match":[{"method":["POST"]}]`)+`}`, 200)
+	p.admin("PATCH", "/plugins/"+row.ID, `{"config":`+zone("there", `"max_events":1,"match":[{"method":["POST"]}]`)+`}`, 200)
 	p.get("/a", 200)
 	p.admin("DELETE", "/plugins/"+row.ID, "", 204)
 	p.get("/a", 200)

@@ -381,3 +381,36 @@ func TestEnd(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkTake is what counting costs: of one client, and of many by as many
+// goroutines as there are cores.
+func BenchmarkTake(b *testing.B) {
+	l := newLimits([periods]*float64{second: new(1e12), minute: new(1e12), hour: new(1e12)}, true)
+	now := time.Now()
+	at := windowsAt(now)
+	names := make([][]byte, 10_000)
+	for i := range names {
+		names[i] = fmt.Appendf(nil, "192.0.2.%d", i)
+	}
+	for _, bm := range []struct {
+		name   string
+		source source
+	}{{"local", nil}, {"source", &memory{counts: map[string]int64{}}}} {
+		b.Run(bm.name+"/one client", func(b *testing.B) {
+			tab := newTable(bm.source, time.Minute)
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = tab.take(names[0], now, at, l)
+			}
+		})
+		b.Run(bm.name+"/many clients", func(b *testing.B) {
+			tab := newTable(bm.source, time.Minute)
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i++ {
+					_, _ = tab.take(names[i%len(names)], now, at, l)
+				}
+			})
+		})
+	}
+}
