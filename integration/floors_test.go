@@ -82,7 +82,7 @@ var house = []room{
 
 	{path: "modules/plugin", floor: 5, uses: []string{caddyCore, uuid, zap}},
 	{path: "modules/plugin/plugintest", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid, zap}},
-	{path: "modules/plugin/stock", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, caddyHTTP}},
+	{path: "modules/plugin/stock", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, caddyHTTP, zap, "github.com/mholt/caddy-l4"}},
 	{path: "modules/plugin/acl", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid}},
 	{path: "modules/plugin/basicauth", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid, "golang.org/x/crypto/argon2", "golang.org/x/crypto/bcrypt"}},
 	{path: "modules/plugin/correlationid", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid}},

@@ -19,8 +19,8 @@ type described interface{ Describe() entity.PluginKind }
 var Of = sync.OnceValue(func() *entity.Catalog { return entity.NewCatalog(Plugins()) })
 
 // Plugins returns what is known of each plugin of this build, by its name in
-// Kong's form: the modules in `gateway.plugins`, and Caddy's HTTP handlers under
-// the names of their modules.
+// Kong's form: the modules in `gateway.plugins`, and the handlers of Caddy and
+// caddy-l4 under the names of their modules.
 func Plugins() map[string]entity.PluginKind {
 	kinds := map[string]entity.PluginKind{}
 	for _, m := range caddy.GetModules("gateway.plugins") {
@@ -35,6 +35,11 @@ func Plugins() map[string]entity.PluginKind {
 	for _, m := range caddy.GetModules("http.handlers") {
 		if name := m.ID.Name(); !strings.HasPrefix(name, "gateway") { // a gateway in itself would have no end
 			kinds[string(m.ID)] = entity.PluginKind{Version: "1.0.0", Any: true}
+		}
+	}
+	for _, m := range caddy.GetModules("layer4.handlers") {
+		if m.ID.Name() != "gateway" {
+			kinds[string(m.ID)] = entity.PluginKind{Version: "1.0.0", Any: true, NoConsumer: true, Protocols: []string{"tcp", "tls", "tls_passthrough"}}
 		}
 	}
 	return kinds

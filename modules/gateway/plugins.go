@@ -11,8 +11,12 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/plugin"
 )
 
-// handlers is the word for all of Caddy's HTTP handlers.
-const handlers = plugin.Handlers + ".*"
+// handlers and streamHandlers are the words for all HTTP handlers of Caddy, and
+// for all handlers of caddy-l4.
+const (
+	handlers       = plugin.Handlers + ".*"
+	streamHandlers = plugin.StreamHandlers + ".*"
+)
 
 // Enabled reports whether the plugin may be used in this configuration. Call it
 // when all apps have been provisioned.
@@ -30,7 +34,7 @@ func (a *App) plugins() []string {
 	if slices.ContainsFunc(listen.BindsOf(a.ctx, "gateway_admin"), func(b listen.Bind) bool { return !b.IsLoopback() }) {
 		return []string{"bundled"}
 	}
-	return []string{"bundled", handlers}
+	return []string{"bundled", handlers, streamHandlers}
 }
 
 func (a *App) enabled() func(string) bool { return enabled(a.plugins()) }
@@ -38,9 +42,14 @@ func (a *App) enabled() func(string) bool { return enabled(a.plugins()) }
 // enabled reads the words of the setting.
 func enabled(words []string) func(string) bool {
 	return func(name string) bool {
-		native := !strings.HasPrefix(name, plugin.Handlers+".")
 		return slices.ContainsFunc(words, func(w string) bool {
-			return w == name || w == "bundled" && native || w == handlers && !native
+			switch w {
+			case "bundled":
+				return !plugin.Adapted(name)
+			case handlers, streamHandlers:
+				return strings.HasPrefix(name, strings.TrimSuffix(w, "*"))
+			}
+			return w == name
 		})
 	}
 }
@@ -52,7 +61,7 @@ func (a *App) loader() *plugin.Loader {
 		Context: a.ctx,
 		Enabled: a.enabled(),
 		Adapt:   a.stock.Load,
-		Adapted: a.stock.Example(),
+		Example: a.stock.Example,
 	}
 }
 

@@ -21,9 +21,10 @@ import (
 // (kong.conf.default).
 type Settings struct {
 	// Which plugins may be used: `bundled` stands for all that this build has,
-	// `http.handlers.*` for all HTTP handlers of Caddy, `off` for none, other
-	// words are names. Default: `bundled http.handlers.*` if all listeners of
-	// the Admin API are on loopback addresses, else `bundled`.
+	// `http.handlers.*` for all HTTP handlers of Caddy, `layer4.handlers.*` for
+	// all handlers of caddy-l4, `off` for none, other words are names. Default:
+	// `bundled http.handlers.* layer4.handlers.*` if all listeners of the Admin
+	// API are on loopback addresses, else `bundled`.
 	Plugins []string `json:"plugins,omitempty"`
 
 	// Addresses or CIDR ranges whose `X-Forwarded-*` and real-IP headers, and

@@ -144,6 +144,7 @@ type Chain struct {
 	wraps    bool  // there may be filters or middleware: the response is written through a Writer
 	rewrites bool
 	logs     bool
+	stands   bool // something may stand between clients and services
 }
 
 // A step is one plugin of a chain, in the configurations that a request may
@@ -240,6 +241,7 @@ func compile(g *Globals, route, service *Bindings, serviceID uuid.UUID, stream b
 	for i := range c.steps {
 		c.steps[i].each(g, func(in *Instance) {
 			c.wraps = c.wraps || in.takes.header != nil || in.takes.body != nil || in.takes.middleware != nil
+			c.stands = c.stands || in.takes.around != nil
 			c.rewrites = c.rewrites || in.takes.rewrite != nil
 			c.logs = c.logs || in.takes.log != nil
 		})

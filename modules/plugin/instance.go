@@ -62,7 +62,7 @@ func newInstance(p *entity.Plugin, m *module) *Instance {
 // streams reports whether the plugin has a say in streams: it is for them, and
 // takes part or ought to.
 func (in *Instance) streams() bool {
-	return in.stream && (in.err != nil || in.takes.preread != nil || in.takes.logSession != nil)
+	return in.stream && (in.err != nil || in.takes.preread != nil || in.takes.around != nil || in.takes.logSession != nil)
 }
 
 // level is Kong's order of scopes: 1 is the most specific one.

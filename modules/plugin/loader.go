@@ -36,10 +36,10 @@ type Loader struct {
 	Counters store.Counters
 
 	// Adapt makes a plugin of a module that is none by itself, such as a
-	// handler of Caddy's, and Adapted is an example of what it makes. Nil:
-	// there are no such plugins.
+	// handler of Caddy's, and Example answers what it would make, without
+	// anything in it. Nil: there are no such plugins.
 	Adapt   func(ctx caddy.Context, name string, config json.RawMessage) (any, error)
-	Adapted any
+	Example func(name string) any
 
 	kinds map[string]*kind
 }
@@ -70,7 +70,7 @@ func (l *Loader) kind(name string) *kind {
 	if d, ok := module.(Described); ok {
 		k.priority, k.takes = d.Describe().Priority, phasesOf(module)
 	} else if l.Adapt != nil {
-		k.takes, k.adapt = phasesOf(l.Adapted), true
+		k.takes, k.adapt = phasesOf(l.Example(name)), true
 	} else {
 		k.err = errors.New("it is no plugin")
 	}

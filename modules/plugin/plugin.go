@@ -14,6 +14,7 @@ package plugin
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"strings"
 
@@ -27,9 +28,19 @@ const Namespace = "gateway.plugins"
 // under their full names.
 const Handlers = "http.handlers"
 
+// StreamHandlers is the namespace of caddy-l4's handlers, which are plugins of
+// streams in the same way.
+const StreamHandlers = "layer4.handlers"
+
+// Adapted reports whether the name is that of a handler which is a plugin under
+// the full name of its module.
+func Adapted(name string) bool {
+	return strings.HasPrefix(name, Handlers+".") || strings.HasPrefix(name, StreamHandlers+".")
+}
+
 // ModuleID is the Caddy module of the plugin with the name.
 func ModuleID(name string) string {
-	if strings.HasPrefix(name, Handlers+".") {
+	if Adapted(name) {
 		return name
 	}
 	return Namespace + "." + strings.ReplaceAll(name, "-", "_")
@@ -113,6 +124,16 @@ type (
 		Preread(*Session) error
 	}
 
+	// A SessionMiddleware is around the connection of a client, not of UDP
+	// sessions: next connects the service and passes on what is read from the
+	// connection that it gets and written to it, until both sides have ended.
+	// If TLS is ended by the gateway, it stands inside of that. A
+	// SessionMiddleware that does not call next has served the client itself,
+	// or returns an error, which ends the connection.
+	SessionMiddleware interface {
+		AroundSession(s *Session, c net.Conn, next func(net.Conn) error) error
+	}
+
 	// A SessionLogger acts when the connection is over; see Session.Outcome. It
 	// must not block.
 	SessionLogger interface {
@@ -129,6 +150,7 @@ type phases struct {
 	body       BodyFilter
 	log        Logger
 	preread    Prereader
+	around     SessionMiddleware
 	logSession SessionLogger
 }
 
@@ -140,6 +162,7 @@ func phasesOf(module any) (p phases) {
 	p.body, _ = module.(BodyFilter)
 	p.log, _ = module.(Logger)
 	p.preread, _ = module.(Prereader)
+	p.around, _ = module.(SessionMiddleware)
 	p.logSession, _ = module.(SessionLogger)
 	return p
 }

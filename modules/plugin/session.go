@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"crypto/tls"
+	"net"
 	"net/netip"
 	"time"
 
@@ -75,6 +76,29 @@ func (c *Chain) Preread(s *Session) error {
 func (c *Chain) SkipPreread(s *Session) {
 	s.run.begin(c)
 	s.run.rest(c, 0, nil)
+}
+
+// Stands reports whether a plugin may be around the connections of clients.
+func (c *Chain) Stands() bool { return c != nil && c.stands }
+
+// Around calls next with the client's connection as those plugins make it that
+// are around it. It follows Preread.
+func (c *Chain) Around(s *Session, conn net.Conn, next func(net.Conn) error) error {
+	return c.around(s, 0, conn, next)
+}
+
+func (c *Chain) around(s *Session, from int, conn net.Conn, next func(net.Conn) error) error {
+	for i := from; i < len(s.run.chosen); i++ {
+		in := s.run.chosen[i]
+		if in == nil || in.phases.around == nil {
+			continue
+		}
+		s.run.at = i
+		return in.explain(in.phases.around.AroundSession(s, conn, func(conn net.Conn) error {
+			return c.around(s, i+1, conn, next)
+		}))
+	}
+	return next(conn)
 }
 
 // LogSession runs the plugins' phase log.

@@ -31,7 +31,7 @@ func stockGateway(t *testing.T) (*gatewayTest, *atomic.Int64) {
 	t.Helper()
 	g := start(t, gateway.Settings{})
 	handlers := new(stock.Handlers)
-	g.loader.Adapt, g.loader.Adapted = handlers.Load, handlers.Example()
+	g.loader.Adapt, g.loader.Example = handlers.Load, handlers.Example
 	asked := new(atomic.Int64)
 	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)

@@ -72,23 +72,26 @@ func (f *flow) run(in *intake, begun func(*relay.Relay)) *failure {
 	f.counts.begin()
 	defer f.counts.end()
 
+	if f.chain.Stands() {
+		return f.around(in, begun)
+	}
 	upstream, fail := f.connect()
 	if fail != nil {
 		return fail
 	}
-	client := in.conn
-	if in.tls && in.terminated == nil && !f.passesThrough() {
-		c, err := f.terminate(in)
-		if err != nil {
-			upstream.Close()
-			return &failure{reason: "handshake", status: statusBadRequest, text: "tls handshake with the client failed", err: err, client: true}
-		}
-		client, in.first = c, nil
-		f.spoke(c.ConnectionState())
+	client, fail := f.client(in)
+	if fail != nil {
+		upstream.Close()
+		return fail
 	}
+	return f.join(client, upstream, in.first, begun)
+}
+
+// join copies between the two until they have ended, and closes both.
+func (f *flow) join(client, upstream net.Conn, first []byte, begun func(*relay.Relay)) *failure {
 	s := f.match.Service
 	r := &relay.Relay{
-		Client: client, Upstream: upstream, First: in.first,
+		Client: client, Upstream: upstream, First: first,
 		Silence: milli(s.ReadTimeout), Stall: milli(s.WriteTimeout),
 		TotalUp: &f.counts.up, TotalDown: &f.counts.down,
 	}
@@ -149,15 +152,23 @@ func (f *flow) silent(err error, reason, text string) *failure {
 	return &failure{reason: reason, status: statusBadRequest, text: text, err: err, client: true}
 }
 
-// terminate speaks TLS with the client.
-func (f *flow) terminate(in *intake) (*tls.Conn, error) {
-	deadline := time.Now().Add(f.engine.hello)
-	_ = in.conn.SetDeadline(deadline)
+// client is the client's end of what is passed on: the connection itself, or
+// what is inside of its TLS if that ends here.
+func (f *flow) client(in *intake) (net.Conn, *failure) {
+	if !in.tls || in.terminated != nil || f.passesThrough() {
+		return in.conn, nil
+	}
+	_ = in.conn.SetDeadline(time.Now().Add(f.engine.hello))
 	c := tls.Server(&replay{Conn: in.conn, first: in.first}, f.engine.tls)
 	if err := c.Handshake(); err != nil {
-		return nil, err
+		return nil, &failure{reason: "handshake", status: statusBadRequest, text: "tls handshake with the client failed", err: err, client: true}
 	}
 	_ = in.conn.SetDeadline(time.Time{})
+	state := c.ConnectionState()
+	in.first, in.terminated = nil, &state
+	if f.session != nil {
+		f.session.TLS = &state
+	}
 	return c, nil
 }
 

@@ -115,13 +115,6 @@ func broken(err error) *failure {
 	return &failure{reason: "plugin_error", status: statusError, alert: alertInternalError, text: "plugin failed", err: err}
 }
 
-// spoke notes what was agreed on in the handshake with the client.
-func (f *flow) spoke(state tls.ConnectionState) {
-	if f.session != nil {
-		f.session.TLS = &state
-	}
-}
-
 // note keeps a try for the phase log.
 func (f *flow) note(status int) {
 	if f.session == nil {

@@ -1,5 +1,6 @@
-// Package stock makes plugins of Caddy's HTTP handlers: any `http.handlers.*` of
-// the build, by the name of its module and with its own JSON.
+// Package stock makes plugins of Caddy's HTTP handlers and of the handlers of
+// caddy-l4: any `http.handlers.*` and `layer4.handlers.*` of the build, by the
+// name of its module and with its own JSON.
 package stock
 
 import (
@@ -9,9 +10,11 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/mholt/caddy-l4/layer4"
 
 	"github.com/portcullis-gateway/portcullis/modules/plugin"
 )
@@ -49,8 +52,13 @@ func configured(ctx caddy.Context) (apps []string) {
 	return apps
 }
 
-// Example is what Load makes, without anything in it.
-func (h *Handlers) Example() any { return new(handler) }
+// Example is what Load makes for the name, without anything in it.
+func (h *Handlers) Example(name string) any {
+	if strings.HasPrefix(name, plugin.StreamHandlers+".") {
+		return new(streamHandler)
+	}
+	return new(handler)
+}
 
 // Load provisions the handler called name, which is that of its module.
 func (h *Handlers) Load(ctx caddy.Context, name string, config json.RawMessage) (any, error) {
@@ -60,8 +68,8 @@ func (h *Handlers) Load(ctx caddy.Context, name string, config json.RawMessage) 
 	switch name {
 	case "http.handlers.invoke":
 		return nil, errors.New("http.handlers.invoke needs named routes, which a gateway has none of")
-	case "http.handlers.gateway":
-		return nil, errors.New("http.handlers.gateway is the gateway itself, which cannot stand within itself")
+	case "http.handlers.gateway", "layer4.handlers.gateway":
+		return nil, fmt.Errorf("%s is the gateway itself, which cannot stand within itself", name)
 	}
 	module, err := ctx.LoadModuleByID(name, config)
 	if err != nil {
@@ -72,11 +80,13 @@ func (h *Handlers) Load(ctx caddy.Context, name string, config json.RawMessage) 
 			return nil, fmt.Errorf("%s needs the app %s, which Caddy's configuration does not have: add it there", name, app)
 		}
 	}
-	middleware, ok := module.(caddyhttp.MiddlewareHandler)
-	if !ok {
-		return nil, fmt.Errorf("%s is a %T, which cannot stand between others", name, module)
+	switch module := module.(type) {
+	case caddyhttp.MiddlewareHandler:
+		return &handler{middleware: module}, nil
+	case layer4.NextHandler:
+		return &streamHandler{handler: module, logger: ctx.Logger()}, nil
 	}
-	return &handler{middleware: middleware}, nil
+	return nil, fmt.Errorf("%s is a %T, which cannot stand between others", name, module)
 }
 
 // A handler runs one of Caddy's handlers around what follows.
