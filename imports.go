@@ -26,6 +26,7 @@ import (
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/requesttransformer"
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/responsetransformer"
 	_ "github.com/portcullis-gateway/portcullis/modules/proxy"
+	_ "github.com/portcullis-gateway/portcullis/modules/site"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/bolt"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/memory"
 	_ "github.com/portcullis-gateway/portcullis/modules/stream"

@@ -1,6 +1,7 @@
 // Package caddyfile teaches the Caddyfile the gateway's words: the global
 // options `gateway`, `proxy_listen`, `admin_listen`, `status_listen` and
-// `stream_listen`, and the site directive `gateway`.
+// `stream_listen`, and the site directives `gateway` and
+// `gateway_plugin`.
 //
 // Caddy makes at most one app of a global option, so each option fills one.
 // An option that is given again adds to what it said before: lists grow, a
@@ -24,6 +25,8 @@ func init() {
 
 	httpcaddyfile.RegisterHandlerDirective("gateway", readSite)
 	httpcaddyfile.RegisterDirectiveOrder("gateway", httpcaddyfile.Before, "reverse_proxy")
+	httpcaddyfile.RegisterHandlerDirective("gateway_plugin", readPlugin)
+	httpcaddyfile.RegisterDirectiveOrder("gateway_plugin", httpcaddyfile.Before, "basic_auth")
 }
 
 // option makes a global option that fills the app called name. The function

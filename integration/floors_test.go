@@ -65,6 +65,7 @@ var house = []room{
 	{path: "modules/dial", floor: 2},
 	{path: "modules/firewall", floor: 2, uses: []string{caddyCore, zap}},
 	{path: "modules/queue", floor: 1, uses: []string{zap, "github.com/prometheus/client_golang"}},
+	{path: "modules/inline", floor: 2, uses: []string{caddyfileWords, uuid}},
 	{path: "modules/store", floor: 2, uses: []string{uuid, zap, "github.com/tidwall/btree"}},
 	{path: "modules/declarative", floor: 2, beside: []string{"modules/store"}, uses: []string{uuid, "go.yaml.in/yaml/v3"}},
 
@@ -107,6 +108,7 @@ var house = []room{
 	{path: "modules/gateway", floor: 7, uses: []string{caddyCore, caddyfileWords, caddyTLS, zap, "github.com/prometheus/client_golang", "github.com/caddyserver/certmagic", "github.com/gaissmai/bart", "golang.org/x/net"}},
 
 	{path: "modules/proxy", floor: 8, uses: []string{uuid, caddyCore, caddyfileWords, caddyHTTP, zap, "golang.org/x/net"}},
+	{path: "modules/site", floor: 8, beside: []string{"modules/proxy"}, uses: []string{uuid, caddyCore, caddyfileWords, caddyHTTP, zap}},
 	{path: "modules/stream", floor: 8, uses: []string{uuid, caddyCore, caddyfileWords, zap, "github.com/mholt/caddy-l4", "github.com/pires/go-proxyproto", "github.com/prometheus/client_golang", "golang.org/x/sys"}},
 	{path: "admin", floor: 8, uses: []string{caddyCore, uuid, zap, "github.com/prometheus/client_golang"}, never: []string{"modules/router", "modules/snapshot"}},
 

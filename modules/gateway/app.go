@@ -56,10 +56,11 @@ type App struct {
 	unguard func() // see guardCaddyAdmin
 
 	mu       sync.Mutex
-	node     *node.Node    // protected by mu; nil until the first door asks for it
-	resolver *dns.Resolver // protected by mu; open as long as the node is
-	closed   bool          // protected by mu
-	holds    int           // protected by mu; see Hold
+	counts   map[string]int // protected by mu; see Nth
+	node     *node.Node     // protected by mu; nil until the first door asks for it
+	resolver *dns.Resolver  // protected by mu; open as long as the node is
+	closed   bool           // protected by mu
+	holds    int            // protected by mu; see Hold
 }
 
 // CaddyModule returns the Caddy module information.
@@ -146,6 +147,18 @@ func (a *App) Cleanup() error {
 		a.unguard() // a second call does nothing
 	}
 	return a.settle()
+}
+
+// Nth counts how many times it was asked for the name in this configuration,
+// from 1. It tells parts of the configuration apart that say the same.
+func (a *App) Nth(name string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.counts == nil {
+		a.counts = map[string]int{}
+	}
+	a.counts[name]++
+	return a.counts[name]
 }
 
 // Hold keeps the node, until the function that it returns is called. Doors whose

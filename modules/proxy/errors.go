@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"cmp"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -49,6 +51,24 @@ func (x *exchange) fail(status int) {
 		preferred = t
 	}
 	x.answer(status, nginxMessage(status), bodyType(accept(x.r.Header, preferred)))
+}
+
+// WriteError answers a request with an error in Kong's shape, in place of an
+// engine. Without a message the text is the one that goes with the status.
+func WriteError(w http.ResponseWriter, r *http.Request, status int, message, id string) {
+	h := w.Header()
+	message = cmp.Or(message, messages[status], nginxMessage(status))
+	if isGRPC(r) {
+		h["Content-Type"], h["Content-Length"] = []string{"application/grpc"}, []string{"0"}
+		h["Grpc-Status"], h["Grpc-Message"] = []string{strconv.Itoa(grpcStatus(status))}, []string{message}
+		w.WriteHeader(status)
+		return
+	}
+	t := bodyType(accept(r.Header, "application/json"))
+	text := t.before + message + t.between + id + t.after
+	h["Content-Type"], h["Content-Length"] = []string{t.contentType}, []string{strconv.Itoa(len(text))}
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text) // a client that has gone needs no error
 }
 
 // refusal is the body of an error about something that is no request at all.

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -284,26 +283,8 @@ func (g *Gateway) note(r *http.Request, body string) {
 // Forward calls the service with what the plugins made of the request.
 func (e *engine) Forward() {
 	r := e.r.Clone(e.r.Context())
-	u := e.x.Changes()
-	r.Header = e.x.Header().Clone()
-	if u.Method != "" {
-		r.Method = u.Method
-	}
-	if u.Host != "" {
-		r.Host = u.Host
-	}
-	if p, ok := u.Path(); ok {
-		if parsed, err := url.ParseRequestURI(p); err == nil {
-			r.URL.Path, r.URL.RawPath = parsed.Path, parsed.RawPath
-		}
-	}
-	if q, ok := u.Query(); ok {
-		r.URL.RawQuery = q
-	}
+	e.x.Changes().Apply(r)
 	r.RequestURI = r.URL.RequestURI()
-	if b, ok := u.Body(); ok {
-		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(string(b))), int64(len(b))
-	}
 	body := ""
 	if r.Body != nil {
 		b, _ := io.ReadAll(r.Body)

@@ -9,6 +9,7 @@ import (
 
 	build "github.com/portcullis-gateway/portcullis/modules/catalog"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/inline"
 )
 
 // UnmarshalCaddyfile sets up the store from its tokens. Syntax:
@@ -64,8 +65,7 @@ func (s *Store) unmarshal(d *caddyfile.Dispenser, c *entity.Catalog) error {
 	if d.NextArg() {
 		return d.Errf("unexpected argument %q: memory takes one declarative file, or a block of entities", d.Val())
 	}
-	w := &walker{d: d, catalog: c}
-	entities, err := w.document()
+	entities, err := inline.Entities(d, c)
 	if err != nil || len(entities) == 0 {
 		return err
 	}

@@ -47,14 +47,14 @@ func kongFile(t *testing.T, text string) string {
 }
 
 const (
-	yaml   = "_format_version: '3.0'\nservices:\n- name: a\n  host: example.com\n  routes:\n  - name: r\n    paths: [/]\n"
-	inline = `{"_format_version": "3.0", "services": [{"name": "a", "host": "example.com", "routes": [{"name": "r", "paths": ["/"]}]}]}`
+	yaml    = "_format_version: '3.0'\nservices:\n- name: a\n  host: example.com\n  routes:\n  - name: r\n    paths: [/]\n"
+	inlined = `{"_format_version": "3.0", "services": [{"name": "a", "host": "example.com", "routes": [{"name": "r", "paths": ["/"]}]}]}`
 )
 
 func TestOpen_holdsWhatItWasGiven(t *testing.T) {
 	for name, s := range map[string]*Store{
 		"file":   {File: kongFile(t, yaml)},
-		"config": {Config: json.RawMessage(inline)},
+		"config": {Config: json.RawMessage(inlined)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			driver, err := provision(t, s).Open(t.Context(), catalog(), zaptest.NewLogger(t))
@@ -135,7 +135,7 @@ func TestErrors(t *testing.T) {
 		store *Store
 		words []string
 	}{
-		{"both", &Store{File: "x", Config: json.RawMessage(inline)}, []string{"file and config exclude each other"}},
+		{"both", &Store{File: "x", Config: json.RawMessage(inlined)}, []string{"file and config exclude each other"}},
 		{"empty placeholder", &Store{File: "{env.NO_SUCH_VARIABLE}"}, []string{`nothing is left of "{env.NO_SUCH_VARIABLE}"`}},
 		{"missing file", &Store{File: "/no/such/kong.yml"}, []string{"reading the declarative configuration", "/no/such/kong.yml"}},
 		{"not YAML", file("_format_version: '3.0'\nservices: [\n"), []string{"kong.yml", "line "}},

@@ -1,4 +1,5 @@
-package memory
+// Package inline reads entities in Caddyfile syntax.
+package inline
 
 import (
 	"fmt"
@@ -19,6 +20,34 @@ import (
 type walker struct {
 	d       *caddyfile.Dispenser
 	catalog *entity.Catalog
+	only    []string // the fields that may be set; nil: all
+}
+
+// Entities reads a block of entities, and answers them in the shape of the
+// declarative format. The dispenser stands before the block.
+func Entities(d *caddyfile.Dispenser, c *entity.Catalog) (schema.Object, error) {
+	w := &walker{d: d, catalog: c}
+	return w.document()
+}
+
+// Plugin reads the name of a plugin, and a block with its settings. The dispenser
+// stands before the name. Of the fields beside the config only those given may be
+// set.
+func Plugin(d *caddyfile.Dispenser, c *entity.Catalog, fields ...string) (schema.Object, error) {
+	w := &walker{d: d, catalog: c, only: append(fields, "name", "config")}
+	into := schema.Object{}
+	if err := w.entity(c.Table("plugins"), into, nil); err != nil {
+		return nil, err
+	}
+	return into["plugins"].([]any)[0].(schema.Object), nil
+}
+
+// fieldOf answers a field of the entity that may be set, or nil.
+func (w *walker) fieldOf(e *inner, name string) *schema.Field {
+	if w.only != nil && !slices.Contains(w.only, name) {
+		return nil
+	}
+	return field(e.table.Fields, name)
 }
 
 // arguments are the fields that the arguments of an entity fill, in order.
@@ -92,6 +121,9 @@ func (w *walker) entity(t *schema.Table, parent schema.Object, belongs *entity.C
 	}
 	if err := w.arguments(e); err != nil {
 		return err
+	}
+	if w.only != nil {
+		clear(e.children)
 	}
 	for nesting := w.d.Nesting(); w.d.NextBlock(nesting); {
 		name := w.d.Val()
@@ -168,10 +200,10 @@ func usage(t *schema.Table) string {
 // one of that record.
 func (w *walker) option(e *inner, name string) error {
 	e.lines[name] = w.d.Token()
-	f := field(e.table.Fields, name)
+	f := w.fieldOf(e, name)
 	record := abstract(e.table)
 	if f == nil && record == nil {
-		return w.unknown(noun(e.table), "a field or an entity that belongs to it", e.accepted())
+		return w.unknown(noun(e.table), "a field or an entity that belongs to it", w.accepted(e))
 	}
 	if f != nil && f != record {
 		return w.field(e.object, f)
@@ -191,14 +223,17 @@ func (w *walker) option(e *inner, name string) error {
 	case fields == nil:
 		return w.free(config)
 	case field(fields, name) == nil:
-		return w.unknown(noun(e.table), "a field of it or of its "+record.Name, append(e.accepted(), names(fields)...))
+		return w.unknown(noun(e.table), "a field of it or of its "+record.Name, append(w.accepted(e), names(fields)...))
 	default:
 		return w.field(config, field(fields, name))
 	}
 }
 
 // accepted lists the words that may begin a line in the block of an entity.
-func (e *inner) accepted() []string {
+func (w *walker) accepted(e *inner) []string {
+	if w.only != nil {
+		return slices.Clone(w.only)
+	}
 	return slices.AppendSeq(names(e.table.Fields), maps.Keys(e.children))
 }
 

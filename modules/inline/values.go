@@ -1,4 +1,4 @@
-package memory
+package inline
 
 import (
 	"encoding/json"
