@@ -63,7 +63,11 @@ func (x *exchange) forward() {
 		hostHeader := x.hostHeader(upstream, to)
 		d := x.dialFor(upstream, to.address, hostHeader)
 		d.source = source
-		t, req := x.newTry(d, hostHeader, path)
+		start := x.sentAt
+		if n > 0 {
+			start = time.Now()
+		}
+		t, req := x.newTry(d, start, hostHeader, path)
 		x.last = t
 		x.tries++
 		resp, err := send(t, req)
@@ -79,7 +83,9 @@ func (x *exchange) forward() {
 			}
 			x.observe(balancer.Responded, resp.StatusCode)
 			x.respond(t, resp)
-			x.release(x.took(t, resp))
+			if x.chosen != nil {
+				x.release(x.took(t, resp))
+			}
 			return
 		}
 		f := x.failureOf(t, err)

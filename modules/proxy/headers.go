@@ -6,7 +6,6 @@ import (
 	"net/textproto"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/http1"
@@ -173,7 +172,7 @@ func (x *exchange) clientHeader(t *try, resp *http.Response) {
 		set("X-Kong-Proxy-Latency", milliseconds(x.sentAt.Sub(x.start)))
 	}
 	if on&gateway.HeaderUpstreamLatency != 0 {
-		set("X-Kong-Upstream-Latency", milliseconds(time.Since(x.askedAt)))
+		set("X-Kong-Upstream-Latency", milliseconds(x.waited))
 	}
 	if on&gateway.HeaderUpstreamStatus != 0 {
 		set("X-Kong-Upstream-Status", strconv.Itoa(resp.StatusCode))

@@ -106,14 +106,14 @@ func (t *try) follow() {
 }
 
 // newTry prepares a try to reach d, and the request to send.
-func (x *exchange) newTry(d destination, host, path string) (*try, *http.Request) {
+func (x *exchange) newTry(d destination, start time.Time, host, path string) (*try, *http.Request) {
 	s := x.match.Service
 	t := x.spare
 	if x.spare = nil; t == nil {
 		t = new(try)
 	}
 	*t = try{
-		reply: t.reply, parent: x.r.Context(), dial: d, start: time.Now(), target: d.address, client: x.w,
+		reply: t.reply, parent: x.r.Context(), dial: d, start: start, target: d.address, client: x.w,
 		streams: x.body.stream != nil, informs: x.r.ProtoAtLeast(1, 1),
 		watch: watch{limits: [steps]time.Duration{
 			reading: milli(s.ReadTimeout), writing: milli(s.WriteTimeout),
