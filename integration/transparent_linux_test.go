@@ -33,8 +33,14 @@ type interceptor struct {
 // intercept makes the hosts and runs the gateway with a Caddyfile.
 func intercept(t *testing.T, caddyfile string) *interceptor {
 	t.Helper()
+	return interceptBy(t, caddyfile, func(i *interceptor) *exec.Cmd { return i.inside("run", "--config", "gateway.caddyfile") })
+}
+
+// interceptBy is intercept with a command of one's own.
+func interceptBy(t *testing.T, caddyfile string, command func(*interceptor) *exec.Cmd) *interceptor {
+	t.Helper()
 	i := &interceptor{Net: netnstest.New(t), t: t, home: newHome(t, caddyfile), log: new(transcript)}
-	i.cmd = i.inside("run", "--config", "gateway.caddyfile")
+	i.cmd = command(i)
 	i.cmd.Stdout, i.cmd.Stderr = i.log, i.log
 	if err := i.cmd.Start(); err != nil {
 		t.Fatal(err)

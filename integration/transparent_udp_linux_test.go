@@ -348,14 +348,17 @@ func TestTransparent_missingCapabilityForDatagrams(t *testing.T) {
 	if _, err := exec.LookPath("setpriv"); err != nil {
 		t.Skip("needs setpriv (Debian: apt-get install util-linux)")
 	}
-	for name, tt := range map[string]struct{ config, listener string }{
-		"stream_listen": {"{\n\tproxy_listen off\n\tadmin_listen off\n\tstatus_listen off\n\tstream_listen 0.0.0.0:9053 udp transparent\n}\n", `listen 0.0.0.0:9053: flag \"transparent\"`},
-		"caddy-l4":      {"{\n\tproxy_listen off\n\tadmin_listen off\n\tstatus_listen off\n\tlayer4 {\n\t\ttransparent+udp/:9053 {\n\t\t\troute {\n\t\t\t\tgateway\n\t\t\t}\n\t\t}\n\t}\n}\n", "listener transparent+udp/:9053"},
-		"site":          {"http://:8080 {\n\tbind transparent/0.0.0.0\n}\n", "listener transparent/0.0.0.0:8080"},
+	const streamOnly = "{\n\tproxy_listen off\n\tadmin_listen off\n\tstatus_listen off\n\tstream_listen 0.0.0.0:9053 udp transparent\n}\n"
+	for name, tt := range map[string]struct{ config, listener, lacks string }{
+		"answers from low ports": {streamOnly, `listen 0.0.0.0:9053: flag \"transparent\"`, "-net_bind_service"},
+		"http3":                  {"{\n\tproxy_listen 0.0.0.0:8443 ssl http3 transparent\n\tadmin_listen off\n\tstatus_listen off\n}\n", `flag \"http3\": listener transparent+quic/0.0.0.0:8443`, "-net_bind_service"},
+		"stream_listen":          {streamOnly, `listen 0.0.0.0:9053: flag \"transparent\"`, "-net_raw,-net_admin"},
+		"caddy-l4":               {"{\n\tproxy_listen off\n\tadmin_listen off\n\tstatus_listen off\n\tlayer4 {\n\t\ttransparent+udp/:9053 {\n\t\t\troute {\n\t\t\t\tgateway\n\t\t\t}\n\t\t}\n\t}\n}\n", "listener transparent+udp/:9053", "-net_raw,-net_admin"},
+		"site":                   {"http://:8080 {\n\tbind transparent/0.0.0.0\n}\n", "listener transparent/0.0.0.0:8080", "-net_raw,-net_admin"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := netnstest.New(t)
-			out, err := without(n, newHome(t, tt.config), "-net_raw,-net_admin", nil).CombinedOutput()
+			out, err := without(n, newHome(t, tt.config), tt.lacks, nil).CombinedOutput()
 			if err == nil {
 				t.Fatal("the gateway ran")
 			}

@@ -1,10 +1,9 @@
 package transparent
 
 import (
-	"context"
 	"errors"
-	"net"
 	"net/netip"
+	"os"
 	"syscall"
 )
 
@@ -54,17 +53,18 @@ func LocateDatagram(to, bound netip.AddrPort) Arrival {
 
 var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// CheckReplies reports whether this process can send datagrams from addresses of
-// others, by preparing a socket for it.
+// CheckReplies reports whether this process can answer in the name of others, on
+// any of their ports, by opening a socket for it. It needs a capability more than
+// [ControlPackets] if ports below 1024 do.
 func CheckReplies() error {
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var err error
-		ctlErr := c.Control(func(fd uintptr) { err = prepareReply(fd, false) })
-		return errors.Join(ctlErr, explainDatagrams(err))
-	}}
-	c, err := lc.ListenPacket(context.Background(), "udp4", "127.0.0.1:0")
-	if err != nil {
-		return unwrapControl(err)
+	c, err := openReply(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 1), false)
+	if errors.Is(err, os.ErrPermission) {
+		var denied *os.SyscallError
+		errors.As(err, &denied)
+		return explainDatagrams(denied)
 	}
-	return c.Close()
+	if err == nil {
+		c.Close()
+	}
+	return nil // such as that somebody else has it
 }

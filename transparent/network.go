@@ -88,7 +88,11 @@ func listenPackets(ctx context.Context, network, host, portRange string, offset 
 	if err != nil {
 		return nil, nil, err
 	}
-	owner, _ = ln.(net.PacketConn)
+	owner = ln.(net.PacketConn) // of Caddy's network udp
+	if err := CheckReplies(); err != nil {
+		owner.Close()
+		return nil, nil, fmt.Errorf("listener %s/%s: %w", network, net.JoinHostPort(host, portRange), err)
+	}
 	for at := owner; at != nil; {
 		if c, ok := at.(*net.UDPConn); ok {
 			return c, owner, nil
@@ -99,9 +103,7 @@ func listenPackets(ctx context.Context, network, host, portRange string, offset 
 		}
 		at = inner.Unwrap()
 	}
-	if owner != nil {
-		owner.Close()
-	}
+	owner.Close()
 	return nil, nil, fmt.Errorf("listener %s: %w: got a %T, not a UDP socket", network, errors.ErrUnsupported, ln)
 }
 

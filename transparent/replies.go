@@ -10,6 +10,9 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 )
 
 const (
@@ -29,6 +32,8 @@ type Replies struct {
 	// Whole sockets never fragment what they send, as QUIC wants it.
 	Whole bool
 
+	complained atomic.Int64 // when, since clock began
+
 	mu      sync.RWMutex
 	sockets map[netip.AddrPort]*replySocket // protected by mu; nil when closed
 	closed  bool                            // protected by mu
@@ -47,6 +52,7 @@ func (r *Replies) Send(b, control []byte, from, to netip.AddrPort) (n int, err e
 	for range 2 {
 		var s *replySocket
 		if s, err = r.socket(from); err != nil {
+			r.complain(err)
 			return 0, err
 		}
 		if n, _, err = s.WriteMsgUDPAddrPort(b, control, to); !errors.Is(err, net.ErrClosed) {
@@ -54,6 +60,16 @@ func (r *Replies) Send(b, control []byte, from, to netip.AddrPort) (n int, err e
 		}
 	}
 	return n, err
+}
+
+// complain tells of an address that cannot be answered from, but not each time.
+func (r *Replies) complain(err error) {
+	now := int64(time.Since(clock))
+	last := r.complained.Load()
+	if errors.Is(err, net.ErrClosed) || last != 0 && now-last < int64(10*time.Second) || !r.complained.CompareAndSwap(last, now) {
+		return
+	}
+	caddy.Log().Named(Network).Error("datagrams are not answered", zap.Error(err))
 }
 
 // socket is that of an address.

@@ -83,16 +83,20 @@ func (e *PrivilegeError) Unwrap() error { return e.Err }
 
 // Error answers one sentence that an operator can act on.
 func (e *PrivilegeError) Error() string {
-	const what = "cannot make the socket transparent: "
+	what := "cannot make the socket transparent: "
+	if e.Datagrams {
+		what = "cannot take and answer datagrams to others: "
+	}
 	switch {
+	case errors.Is(e.Err, os.ErrPermission) && e.Datagrams:
+		return fmt.Sprintf("%s%v: the process needs the capabilities CAP_NET_RAW (or CAP_NET_ADMIN) and, for answers from ports below 1024, CAP_NET_BIND_SERVICE "+
+			"(systemd: AmbientCapabilities=CAP_NET_RAW CAP_NET_BIND_SERVICE; binary: setcap cap_net_raw,cap_net_bind_service=+ep; "+
+			"container: --cap-add NET_RAW --cap-add NET_BIND_SERVICE)", what, e.Err)
 	case errors.Is(e.Err, os.ErrPermission):
-		text := fmt.Sprintf("%s%v: the process needs the capability CAP_NET_RAW or CAP_NET_ADMIN "+
-			"(systemd: AmbientCapabilities=CAP_NET_RAW; binary: setcap cap_net_raw=+ep; container: --cap-add NET_RAW)", what, e.Err)
-		if e.Datagrams {
-			return text
-		}
-		return text + ", or a socket that systemd passes with Transparent=yes; " +
-			"connections that a firewall redirects (REDIRECT, DNAT) need none: ask for the mode redirect alone"
+		return fmt.Sprintf("%s%v: the process needs the capability CAP_NET_RAW or CAP_NET_ADMIN "+
+			"(systemd: AmbientCapabilities=CAP_NET_RAW; binary: setcap cap_net_raw=+ep; container: --cap-add NET_RAW), "+
+			"or a socket that systemd passes with Transparent=yes; "+
+			"connections that a firewall redirects (REDIRECT, DNAT) need none: ask for the mode redirect alone", what, e.Err)
 	case errors.Is(e.Err, errors.ErrUnsupported):
 		return what + "this system has no such sockets"
 	}

@@ -119,6 +119,11 @@ func (b Bind) packetsAt(ctx context.Context, addr netip.AddrPort) (sockets []*Pa
 			}
 			return transparent.ControlPackets("", "", c)
 		}}
+		if b.Transparent != "" && i == 0 {
+			if err := transparent.CheckReplies(); err != nil {
+				return nil, nil, explain(err, addr)
+			}
+		}
 		pc, err := lc.ListenPacket(ctx, network, addr.String())
 		if err != nil {
 			for _, s := range sockets {

@@ -171,7 +171,7 @@ func (b Bind) adoptPackets() (sockets []*PacketSocket, warnings []string, err er
 		}
 		s.intercept(b.Intercepted)
 		if err := transparent.CheckReplies(); err != nil {
-			warnings = append(warnings, fmt.Sprintf("flag \"transparent\": datagrams to other ports than %d cannot be answered, and are dropped: %v", s.addr.Port(), err))
+			warnings = append(warnings, fmt.Sprintf("flag \"transparent\": datagrams to other ports than %d are dropped, as they could not be answered: %v", s.addr.Port(), err))
 			s.replies = nil
 		}
 		return nil
