@@ -382,3 +382,59 @@ func without(n *netnstest.Net, h *home, capabilities string, env []string) *exec
 	cmd.Dir, cmd.Env = outside.Dir, append(outside.Env, env...)
 	return cmd
 }
+
+// The options of the network types are those of the flag.
+func TestTransparent_networkOptions(t *testing.T) {
+	i := intercept(t, `{
+	auto_https off
+}
+http://:8080 {
+	bind transparent+redirect+intercepted/0.0.0.0
+	respond "redirect {http.request.local}"
+}
+http://:8081 {
+	bind transparent+tproxy/[::]
+	respond "tproxy {http.request.local}"
+}
+`)
+	i.Gateway.RouteMarked("1", "100")
+	i.Gateway.Nft(`
+table inet gw {
+	chain pre {
+		type filter hook prerouting priority mangle; policy accept;
+		fib daddr type local return
+		iifname "g0" tcp dport 80 tproxy to :8081 meta mark set 1 accept
+		iifname "g0" tcp dport 80 drop
+	}
+}
+table ip gwnat {
+	chain pre {
+		type nat hook prerouting priority dstnat; policy accept;
+		iifname "g0" tcp dport 82 redirect to :8080
+		iifname "g0" tcp dport 83 redirect to :8081
+	}
+}
+`)
+	for url, want := range map[string]string{
+		"http://10.77.2.2:82/":     "redirect 10.77.2.2:82",
+		"http://10.77.2.2:80/":     "tproxy 10.77.2.2:80",
+		"http://[fd77:2::2]:80/":   "tproxy [fd77:2::2]:80",
+		"http://10.77.1.1:8081/":   "tproxy 10.77.1.1:8081",
+		"http://10.77.1.1:8080/":   "", // not intercepted
+		"http://10.77.2.2:83/":     "", // not in this way
+		"http://[fd77:1::1]:8080/": "",
+	} {
+		resp, err := clientOn(t, i.Client, false).Get(url)
+		if err != nil {
+			if want != "" {
+				t.Errorf("%s: %v", url, err)
+			}
+			continue
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(body) != want || want == "" {
+			t.Errorf("%s: got %q, want %q", url, body, want)
+		}
+	}
+}
