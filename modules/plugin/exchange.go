@@ -247,6 +247,7 @@ func (c *Chain) access(x *Exchange, from int) error {
 	for position := from; position < len(c.steps); position++ {
 		i := c.turn(position)
 		in := x.run.choose(c, i, x.Consumer)
+		x.run.turns = position + 1
 		switch {
 		case in == nil:
 			continue

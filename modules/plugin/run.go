@@ -13,10 +13,12 @@ type run struct {
 	chosen  []*Instance // by step; nil: none
 	slots   []any       // by step
 	at      int         // the step that is running
+	turns   int         // positions of the phase access that had their turn
 }
 
 func (r *run) begin(c *Chain) {
 	n := len(c.steps)
+	r.turns = 0
 	if cap(r.chosen) < n {
 		r.chosen, r.slots = make([]*Instance, n), make([]any, n)
 		return
@@ -37,7 +39,7 @@ func (r *run) choose(c *Chain, i int, consumer *entity.Consumer) *Instance {
 
 // rest settles it for all that did not have their turn.
 func (r *run) rest(c *Chain, from int, consumer *entity.Consumer) {
-	for ; from < len(c.steps); from++ {
+	for r.turns = len(c.steps); from < len(c.steps); from++ {
 		i := c.turn(from)
 		if r.chosen[i] == nil {
 			r.choose(c, i, consumer)

@@ -58,6 +58,7 @@ func (w *Writer) WriteHeader(status int) {
 // Head runs the header filters on a response whose head somebody else sends.
 func (w *Writer) Head(status int) {
 	w.begun, w.status = true, status
+	w.x.run.rest(w.chain, w.x.run.turns, w.x.Consumer) // middleware may answer before all had their turn
 	w.chain.headerFilters(w.x)
 	w.body = passing{w}
 	for i := len(w.x.run.chosen) - 1; i >= 0; i-- {

@@ -80,7 +80,10 @@ func TestPlugins_laterOnesSeeTheAnswerOfAnEarlierOne(t *testing.T) {
 		!strings.Contains(body, "\"message\":\"No API key found in request\",\n  \"request_id\":\"") {
 		t.Errorf("got %d %v %s", resp.StatusCode, resp.Header, body)
 	}
-	if resp, _ := g.get("/nowhere"); resp.StatusCode != 404 {
-		t.Errorf("without a route: %d", resp.StatusCode)
+	if resp, _ := g.get("/nowhere"); resp.StatusCode != 404 || resp.Header.Get("Kong-Request-Id") == "" {
+		t.Errorf("without a route: %d %v", resp.StatusCode, resp.Header)
+	}
+	if resp, _ := g.get("/nowhere", header("Kong-Request-Id", "mine")); resp.Header.Get("Kong-Request-Id") != "mine" {
+		t.Errorf("without a route, with the client's identifier: %v", resp.Header)
 	}
 }

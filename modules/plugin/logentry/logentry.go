@@ -144,7 +144,7 @@ func OfSession(s *plugin.Session) []byte {
 	o := &s.Outcome
 	kong := o.Duration
 	if n := len(o.Tries); n > 0 {
-		kong = o.Tries[n-1].Start.Add(o.Tries[n-1].Duration).Sub(s.Start)
+		kong = o.Tries[n-1].Start.Sub(s.Start)
 	}
 	e := &entry{
 		Session: &session{TLS: secureOf(s.TLS), Received: o.Received, Sent: o.Sent, Status: o.Status,

@@ -146,7 +146,7 @@ func (p *Plugin) LogSession(s *plugin.Session) {
 		l := r.lasted()
 		l.session.Observe(milli(o.Duration))
 		if n := len(o.Tries); n > 0 {
-			l.gateway.Observe(milli(o.Tries[n-1].Start.Add(o.Tries[n-1].Duration).Sub(s.Start)))
+			l.gateway.Observe(milli(o.Tries[n-1].Start.Sub(s.Start)))
 		}
 	}
 	if p.StatusCodeMetrics {
