@@ -39,6 +39,30 @@ func TestStream_postgreSQL(t *testing.T) {
 	}
 }
 
+// TestStream_postgreSQLByServerName asks a real server through a listener with
+// ssl, where PostgreSQL's client first asks whether it may speak TLS.
+func TestStream_postgreSQLByServerName(t *testing.T) {
+	t.Parallel()
+	need(t, "psql", "postgresql-client")
+	need(t, "openssl", "openssl")
+	server := postgreSQL(t)
+	p := newHome(t, streaming).start()
+	p.streamRoute("passed", "tcp", server, `{"protocols":["tls_passthrough"],"snis":["passed.example.com"]}`)
+	p.streamRoute("ended", "tcp", server, `{"protocols":["tls"],"snis":["ended.example.com"]}`)
+	p.streamRoute("again", "tls", server, `{"protocols":["tls"],"snis":["again.example.com"]}`)
+	for name, want := range map[string]string{"passed": "t", "ended": "f", "again": "t"} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		cmd := exec.CommandContext(ctx, "psql", "-tA", "-c", "select ssl from pg_stat_ssl where pid = pg_backend_pid()",
+			fmt.Sprintf("host=%s.example.com hostaddr=127.0.0.1 port=%d user=postgres dbname=postgres sslmode=require", name, p.ports["PROXY_SSL"]))
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir}
+		out, err := cmd.CombinedOutput()
+		cancel()
+		if got := strings.TrimSpace(string(out)); err != nil || got != want {
+			t.Errorf("%s: got %q, %v; want %s", name, got, err, want)
+		}
+	}
+}
+
 // postgreSQL runs a server of its own and answers its address.
 func postgreSQL(t testing.TB) string {
 	t.Helper()

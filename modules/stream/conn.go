@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/portcullis-gateway/portcullis/modules/hello"
 	"github.com/portcullis-gateway/portcullis/modules/relay"
 )
 
@@ -125,13 +124,14 @@ func (f *flow) listen(in *intake) *failure {
 	}
 	if in.tls {
 		f.facts.Protocol = "tls"
-		r, buf := io.Reader(in.conn), helloBuffers.Get().(*[]byte)
+		c, buf := io.ReadWriter(in.conn), helloBuffers.Get().(*[]byte)
 		if len(in.first) > 0 {
-			r = &replay{Conn: in.conn, first: in.first}
+			c = &replay{Conn: in.conn, first: in.first}
 		}
-		h, read, err := hello.Peek(r, *buf)
+		h, read, asked, err := greet(c, *buf)
+		f.postgres = asked
 		in.first = slices.Clone(read)
-		if rest, ok := r.(*replay); ok {
+		if rest, ok := c.(*replay); ok {
 			in.first = append(in.first, rest.first...)
 		}
 		helloBuffers.Put(buf)

@@ -34,6 +34,8 @@ type flow struct {
 
 	acting // the plugins
 
+	postgres bool // whether the client is PostgreSQL's and has asked for TLS
+
 	match  snapshot.Match
 	counts *routeCounts // of the route; nil before there is one
 	place  place        // the last one that was tried

@@ -190,6 +190,12 @@ func (f *flow) try(c *chooser) (net.Conn, error, *failure) {
 		conn.Close()
 		return nil, err, nil
 	}
+	if f.postgres && (f.encrypts() || f.passesThrough()) {
+		if err := requestTLS(ctx, conn); err != nil {
+			conn.Close()
+			return nil, err, nil
+		}
+	}
 	if !f.encrypts() {
 		return conn, nil, nil
 	}
