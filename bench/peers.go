@@ -29,10 +29,12 @@ func peers() map[string]peer {
 		{name: "caddy", template: "caddy.caddyfile", command: runCaddy},
 		gateway("portcullis", 1, ""),
 		gateway("portcullis/routes", manyRoutes, ""),
-		gateway("portcullis/key-auth", 1, chain("key-auth")),
 		gateway("portcullis/rate-limiting", 1, chain("rate-limiting")),
+		gateway("portcullis/key-auth", 1, chain("key-auth")),
 		gateway("portcullis/key-auth+rate-limiting", 1, chain("key-auth", "rate-limiting")),
-		gateway("portcullis/five", 1, chain("key-auth", "ip-restriction", "rate-limiting", "correlation-id", "cors")),
+		gateway("portcullis/basic-auth", 1, chain("basic-auth")),
+		gateway("portcullis/prometheus", 1, chain("prometheus")),
+		gateway("portcullis/five", 1, chain("key-auth", "acl", "rate-limiting", "correlation-id", "request-transformer")),
 		gateway("base", 1, ""),
 		gateway("base/routes", manyRoutes, ""),
 
@@ -48,20 +50,33 @@ func peers() map[string]peer {
 	return all
 }
 
-// benchKey is the key of the consumer anna, whom key-auth lets in.
-const benchKey = "PdDMTOZPHMO4r1gqv7lFtRvLlHMzZRV5"
+// The consumer anna may use the services of the rows about plugins.
+const (
+	anna = `consumers:
+- username: anna
+  keyauth_credentials:
+  - key: PdDMTOZPHMO4r1gqv7lFtRvLlHMzZRV5
+  basicauth_credentials:
+  - username: anna
+    password: open-sesame
+  acls:
+  - group: readers
+`
+	annasRequest = "apikey: PdDMTOZPHMO4r1gqv7lFtRvLlHMzZRV5\r\nAuthorization: Basic YW5uYTpvcGVuLXNlc2FtZQ==\r\n"
+)
 
-// settings are those of plugins in the rows about them, beside the defaults.
+// settings are those of plugins in these rows, beside the defaults.
 var settings = map[string]string{
-	"rate-limiting":  "{minute: 1000000000}",
-	"ip-restriction": "{allow: [127.0.0.0/8]}",
-	"cors":           "{origins: [https://example.com]}",
+	"acl":                 "{allow: [readers]}",
+	"prometheus":          "{status_code_metrics: true, latency_metrics: true, bandwidth_metrics: true}",
+	"rate-limiting":       "{minute: 1000000000}",
+	"request-transformer": "{add: {headers: ['x-gateway:yes']}}",
 }
 
 // chain writes the items of a declarative file that put plugins on all services.
 func chain(names ...string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "consumers:\n- username: anna\n  keyauth_credentials:\n  - key: %s\nplugins:\n", benchKey)
+	b.WriteString(anna + "plugins:\n")
 	for _, name := range names {
 		fmt.Fprintf(&b, "- name: %s\n", name)
 		if s := settings[name]; s != "" {
@@ -73,7 +88,8 @@ func chain(names ...string) string {
 
 // pluginPeers are the gateways with plugins, by name.
 func pluginPeers() []string {
-	return []string{"portcullis/key-auth", "portcullis/rate-limiting", "portcullis/key-auth+rate-limiting", "portcullis/five"}
+	return []string{"portcullis/rate-limiting", "portcullis/key-auth", "portcullis/key-auth+rate-limiting",
+		"portcullis/basic-auth", "portcullis/prometheus", "portcullis/five"}
 }
 
 func runNginx(_ *lab, s *server, config string) []string {

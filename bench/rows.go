@@ -34,10 +34,10 @@ func rows() []row {
 			load: requests(0),
 		},
 		{
-			name: "plugins", title: "the same with a key in each request, without plugins against some of them and five at once",
+			name: "plugins", title: "the same with credentials in each request: no plugin against some, and five at once",
 			unit: "requests/s", subject: "portcullis", peers: pluginPeers(),
 			load: func(l *lab, s *server, d time.Duration) (sample, error) {
-				return l.ask(job{Addr: s.ports["http"], Connections: 64, Header: "apikey: " + benchKey + "\r\n", Duration: d})
+				return l.ask(job{Addr: s.ports["http"], Connections: 64, Header: annasRequest, Duration: d})
 			},
 		},
 		{

@@ -2,11 +2,14 @@ package integration
 
 import (
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/portcullis-gateway/portcullis/modules/catalog"
 )
 
 // built makes a binary as xcaddy does, of a description in testdata.
@@ -100,6 +103,53 @@ func TestPlugins_rateLimitingInMemory(t *testing.T) {
 	p.admin("POST", "/config", config("local"), 201)
 	if a := p.admin("POST", "/config", config("cluster"), 400); !strings.Contains(a.body, "needs a store with a database") {
 		t.Errorf("got %s", a.body)
+	}
+}
+
+// TestPlugins_rateLimitingDocs looks for every field in the page, and checks its
+// examples.
+func TestPlugins_rateLimitingDocs(t *testing.T) {
+	t.Parallel()
+	const page = "docs/plugins/rate-limiting.md"
+	text, err := os.ReadFile(filepath.Join("..", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kind, _ := catalog.Of().Plugin("rate-limiting")
+	var names []string
+	for _, f := range kind.Config.List {
+		if f.Name != "redis" {
+			names = append(names, f.Name)
+			continue
+		}
+		for _, g := range f.Fields.List {
+			names = append(names, "redis."+g.Name)
+		}
+	}
+	for _, s := range kind.Config.Shorthands {
+		names = append(names, s.Field.Name)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("nothing about the field %s", name)
+		}
+	}
+
+	behind := upstream(t, whoAsks)
+	p := newHome(t, usual).start()
+	for _, example := range blocks(t, page, "yaml") {
+		if out, code := p.caddy("gateway", "config", "check", p.write("kong.yml", example)); code != 0 {
+			t.Errorf("%s", out)
+		}
+	}
+	p.admin("POST", "/services", `{"name":"orders","url":"`+behind.URL+`"}`, 201)
+	p.admin("POST", "/services/orders/routes", `{"paths":["/orders"]}`, 201)
+	script := strings.ReplaceAll(p.elsewhere(blocks(t, page, "sh")[0]), "curl ", "curl --fail --silent --show-error ")
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", script).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if a := p.get("/orders", 200); a.header.Get("X-RateLimit-Limit-Second") != "5" || a.header.Get("X-RateLimit-Limit-Hour") != "10000" {
+		t.Errorf("got %v", a.header)
 	}
 }
 
