@@ -159,7 +159,7 @@ func TestPhases_afterAnAnswer(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			g := start(t, gateway.Settings{})
 			handlers := new(stock.Handlers)
-			g.loader.Adapt, g.loader.Adapted = handlers.Load, handlers.Example()
+			g.loader.Adapt, g.loader.Example = handlers.Load, handlers.Example
 			g.route(to(up), schema.Object{"paths": []any{"/a"}})
 			g.route(schema.Object{"host": "127.0.0.1", "port": int64(deadPort(t)), "retries": int64(0)}, schema.Object{"paths": []any{"/dead"}})
 			g.insert("plugins", schema.Object{"name": first.name})
