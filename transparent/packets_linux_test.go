@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -248,4 +249,54 @@ func openFiles(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(files)
+}
+
+// The listener is closed while clients send and flows answer.
+func TestPacketListener_closeUnderTraffic(t *testing.T) {
+	n := netnstest.New(t)
+	n.Gateway.RouteMarked("1", "100")
+	n.Gateway.Nft(packetRules)
+	ln := packetListener(t, n, false)
+	stop := make(chan struct{})
+	var clients, flows sync.WaitGroup
+	for i := range 10 {
+		c := dialPackets(t, n, nil, netip.AddrPortFrom(netnstest.Server4, uint16(53+i%2)))
+		clients.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_, _ = c.Write([]byte("x"))
+				}
+			}
+		})
+	}
+	accepted := make(chan struct{}, 10)
+	flows.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- struct{}{}
+			flows.Go(func() {
+				defer c.Close()
+				buf := make([]byte, 10)
+				for {
+					if _, err := c.Read(buf); err != nil {
+						return
+					}
+					n.Gateway.Do(func() { _, _ = c.Write(buf) })
+				}
+			})
+		}
+	})
+	for range 10 {
+		<-accepted
+	}
+	ln.Close()
+	flows.Wait()
+	close(stop)
+	clients.Wait()
 }

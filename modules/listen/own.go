@@ -26,7 +26,7 @@ func ours(dst netip.AddrPort) bool {
 	open.mu.Lock()
 	tcp := open.takes(dst)
 	open.mu.Unlock()
-	return tcp || packets.takes(dst)
+	return tcp || packets.takes(dst) || adopted.takes(dst)
 }
 
 // takes reports whether a socket at one of the addresses gets what goes to dst.

@@ -255,14 +255,15 @@ func (s *PacketSocket) Reply(from, to netip.AddrPort) func(b []byte) error {
 }
 
 // packets knows this process's sockets for datagrams.
-var packets packetSockets
+var packets addressCounts
 
-type packetSockets struct {
+// addressCounts counts sockets by the address that they are bound to.
+type addressCounts struct {
 	mu     sync.Mutex
 	counts map[netip.AddrPort]int // protected by mu
 }
 
-func (p *packetSockets) add(addr netip.AddrPort, n int) {
+func (p *addressCounts) add(addr netip.AddrPort, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.counts == nil {
@@ -274,7 +275,7 @@ func (p *packetSockets) add(addr netip.AddrPort, n int) {
 }
 
 // holds reports whether a socket of ours covers addr.
-func (p *packetSockets) holds(addr netip.AddrPort) bool {
+func (p *addressCounts) holds(addr netip.AddrPort) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for a := range p.counts {
@@ -286,7 +287,7 @@ func (p *packetSockets) holds(addr netip.AddrPort) bool {
 }
 
 // takes reports whether a socket of ours gets the datagrams to dst.
-func (p *packetSockets) takes(dst netip.AddrPort) bool {
+func (p *addressCounts) takes(dst netip.AddrPort) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for a := range p.counts {

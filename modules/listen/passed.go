@@ -101,6 +101,9 @@ func wordIf(set bool, word string) string {
 	return ""
 }
 
+// adopted knows the sockets for connections that were passed to this process.
+var adopted addressCounts
+
 // adopt answers the bind's sockets, which stay open when what it answers is
 // closed: the next configuration gets them again.
 func (b Bind) adopt() (sockets []*Socket, warnings []string, err error) {
@@ -118,6 +121,7 @@ func (b Bind) adopt() (sockets []*Socket, warnings []string, err error) {
 			TCPListener: tcp, addr: tcp.Addr().(*net.TCPAddr).AddrPort(), passed: true,
 			modes: b.modes(), intercepted: b.Intercepted,
 		}
+		adopted.add(s.addr, 1)
 		sockets = append(sockets, s)
 		if b.Transparent == "" {
 			return nil

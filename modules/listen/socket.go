@@ -262,6 +262,7 @@ func (s *Socket) AcceptTCP() (*net.TCPConn, error) {
 func (s *Socket) Close() error {
 	s.closeOnce.Do(func() {
 		if s.passed {
+			adopted.add(s.addr, -1)
 			s.closeErr = s.TCPListener.Close()
 			return
 		}
