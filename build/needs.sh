@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs what the tests use and the machine lacks: gcc for the race
 # detector, curl for the commands of the README, ss to read sockets back, nft
-# and iptables to divert connections; setpriv and systemd-analyze for what runs without privileges; nginx, PostgreSQL, Redis and their clients for
-# both ends that are not ours.
+# and iptables to divert connections, setpriv and systemd-analyze for what runs
+# without privileges; nginx, PostgreSQL, Redis and their clients for both ends
+# that are not ours.
 # `needs.sh bench` installs the peers and load generators of `make bench`
 # instead. It touches nothing when all is there.
 set -eu
