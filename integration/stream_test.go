@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -188,6 +189,68 @@ func TestStream_page(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(info), &about); err != nil || len(about.Configuration.StreamListeners) != 3 || !about.Configuration.StreamListeners[1].SSL {
 		t.Errorf("/ tells of the listeners %+v, %v", about, err)
+	}
+}
+
+// TestStream_plugins lets the plugins of this build act on connections and UDP
+// sessions.
+func TestStream_plugins(t *testing.T) {
+	t.Parallel()
+	p := newHome(t, streaming).start()
+	p.streamRoute("plain", "tcp", streamEcho(t, "plain", nil), fmt.Sprintf(`{"protocols":["tcp"],"destinations":[{"port":%d}]}`, p.ports["PROXY"]))
+	p.streamRoute("ended", "tcp", streamEcho(t, "ended", nil), `{"protocols":["tls"],"snis":["ended.example.com"]}`)
+	log := p.dir + "/flows.log"
+	p.admin("POST", "/plugins", `{"name":"file-log","protocols":["tcp","tls"],"config":{"path":"`+log+`"}}`, 201)
+	p.admin("POST", "/plugins", `{"name":"prometheus","protocols":["tcp","tls"],"config":{"status_code_metrics":true}}`, 201)
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", p.addr("PROXY"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	if got := speak(t, dial(), "hello"); got != "plain:hello" {
+		t.Errorf("got %q", got)
+	}
+	const row = "/plugins/5bd9ec5c-b1ff-4f3b-a1f9-1a5d1e1c7d0a"
+	p.admin("PUT", row, `{"name":"ip-restriction","config":{"deny":["127.0.0.0/8"]}}`, 200)
+	c := dial()
+	c.SetDeadline(time.Now().Add(patience))
+	if b, _ := io.ReadAll(c); len(b) > 0 {
+		t.Errorf("a client that is denied got %q", b)
+	}
+	_, err := tls.Dial("tcp", p.addr("PROXY_SSL"), &tls.Config{ServerName: "ended.example.com", InsecureSkipVerify: true})
+	if err == nil || !strings.Contains(err.Error(), "access denied") {
+		t.Errorf("a client that is denied learns %v", err)
+	}
+	p.admin("DELETE", row, "", 204)
+	if got := speak(t, dial(), "again"); got != "plain:again" {
+		t.Errorf("got %q", got)
+	}
+	var lines []string
+	for range 200 {
+		b, _ := os.ReadFile(log)
+		if lines = strings.Split(strings.TrimSpace(string(b)), "\n"); len(lines) == 4 {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	statuses := ""
+	for _, line := range lines {
+		var entry struct{ Session struct{ Status int } }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Errorf("%v: %s", err, line)
+		}
+		statuses += fmt.Sprintln(entry.Session.Status)
+	}
+	if strings.Count(statuses, "200") != 2 || strings.Count(statuses, "403") != 2 {
+		t.Errorf("logged the statuses %q", statuses)
+	}
+	metrics := do(t, "GET", "http://"+p.addr("STATUS")+"/metrics", "").body
+	for _, want := range []string{`kong_stream_sessions_total{`, `gateway_stream_failures_total{reason="plugin",route="plain"} 1`} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("metrics: no %q", want)
+		}
 	}
 }
 
@@ -394,7 +457,9 @@ func TestStream_reloadsAndWritesUnderLiveFlows(t *testing.T) {
 	go func() {
 		defer close(writes)
 		for n := range 1000 {
-			switch n % 4 {
+			switch n % 5 {
+			case 4:
+				p.admin("PUT", "/plugins/5bd9ec5c-b1ff-4f3b-a1f9-1a5d1e1c7d0a", fmt.Sprintf(`{"name":"ip-restriction","config":{"allow":["127.0.0.1","192.0.2.%d"]}}`, n%250), 200)
 			case 0:
 				p.admin("PUT", "/routes/other", fmt.Sprintf(`{"protocols":["tcp"],"destinations":[{"port":%d}]}`, n+1), 200)
 			case 1:

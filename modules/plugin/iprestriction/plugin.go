@@ -4,7 +4,6 @@ package iprestriction
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -104,35 +103,23 @@ func table(field string, list []string) (*bart.Lite, error) {
 	return t, nil
 }
 
-// errUnix is about clients that have no address.
-var errUnix = errors.New("Cannot identify the client IP address, unix domain sockets are not supported.")
-
-// refused tells why the client may not come in; nil: it may.
-func (p *Plugin) refused(client netip.AddrPort) error {
+// judge refuses clients that may not come in.
+func (p *Plugin) judge(client netip.AddrPort) error {
 	if !client.IsValid() {
-		return errUnix
+		return plugin.Refuse(http.StatusForbidden, "Cannot identify the client IP address, unix domain sockets are not supported.")
 	}
 	a := client.Addr().Unmap()
 	if p.deny != nil && p.deny.Contains(a) || p.allow != nil && !p.allow.Contains(a) {
-		return errors.New(cmp.Or(p.Message, "IP address not allowed: "+a.String()))
+		return plugin.Refuse(cmp.Or(int(p.Status), http.StatusForbidden), cmp.Or(p.Message, "IP address not allowed: "+a.String()))
 	}
 	return nil
 }
 
 // Access refuses requests.
-func (p *Plugin) Access(x *plugin.Exchange) error {
-	switch err := p.refused(x.Client); err {
-	case nil:
-		return nil
-	case errUnix:
-		return plugin.Refuse(http.StatusForbidden, err.Error())
-	default:
-		return plugin.Refuse(cmp.Or(int(p.Status), http.StatusForbidden), err.Error())
-	}
-}
+func (p *Plugin) Access(x *plugin.Exchange) error { return p.judge(x.Client) }
 
 // Preread refuses connections.
-func (p *Plugin) Preread(s *plugin.Session) error { return p.refused(s.Client) }
+func (p *Plugin) Preread(s *plugin.Session) error { return p.judge(s.Client) }
 
 // Interface guards
 var (

@@ -44,8 +44,8 @@ func TestIPRestriction(t *testing.T) {
 			}
 			client, _ := netip.ParseAddrPort(tt.from)
 			err := in.Module().(plugin.Prereader).Preread(&plugin.Session{Client: client})
-			if (err == nil) != (tt.status == 200) || err != nil && err.Error() != tt.message {
-				t.Errorf("connection: %v", err)
+			if a, _ := err.(*plugin.Answer); (err == nil) != (tt.status == 200) || err != nil && (a == nil || a.Status != tt.status || a.Message != tt.message) {
+				t.Errorf("connection: %+v", err)
 			}
 		})
 	}
