@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -119,8 +120,25 @@ func TestPlugins_basicAuth(t *testing.T) {
 
 	// A backup has the hash, and brings it back.
 	file := filepath.Join(p.dir, "backup.yml")
-	if out, code := p.caddy("gateway", "config", "export", "--address", p.addr("ADMIN"), file); code != 0 {
-		t.Fatalf("export: %s", out)
+	kept := func() string {
+		t.Helper()
+		if out, code := p.caddy("gateway", "config", "export", "--address", p.addr("ADMIN"), file); code != 0 {
+			t.Fatalf("export: %s", out)
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash := regexp.MustCompile(`password: (\S+)`).FindString(string(text))
+		if !strings.Contains(hash, "$argon2id$") {
+			t.Fatalf("no hash in the backup: %s", text)
+		}
+		return hash
+	}
+	was := kept()
+	p.admin("PATCH", "/basic-auths/"+id, `{"password":"new"}`, 200)
+	if now := kept(); now != was {
+		t.Errorf("the same password has another hash: %s, and %s before", now, was)
 	}
 	p.admin("DELETE", "/consumers/anna", "", 204)
 	p.get("/", 401, "Authorization", basic("anna", "new"))
@@ -129,6 +147,9 @@ func TestPlugins_basicAuth(t *testing.T) {
 			t.Fatalf("import: %s", out)
 		}
 		p.told("anna|anna|||", "Authorization", basic("anna", "new"))
+		if now := kept(); now != was {
+			t.Errorf("importing made %s of %s", now, was)
+		}
 	}
 }
 
