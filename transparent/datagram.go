@@ -13,6 +13,7 @@ import (
 //	tellDestinations(fd)       let the kernel tell of each datagram where it was sent to
 //	destinationOf(oob)         what it told
 //	prepareReply(fd, whole)    let a socket send from an address of somebody else's
+//	deafen(fd, from)           and receive nothing there
 
 // ControlPackets prepares a socket for datagrams that were addressed to others
 // and that TPROXY gives it, before it is bound: it is for the field Control in

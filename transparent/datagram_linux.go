@@ -71,3 +71,16 @@ func prepareReply(fd uintptr, whole bool) error {
 	}
 	return nil
 }
+
+// deafen makes a socket that is bound to from hear nobody: it is connected to
+// itself, and the kernel gives a connected socket what comes from its peer
+// alone. Datagrams of clients then go where they went before there was a
+// socket at their destination, and it can still send to everyone (udp(7)). Where
+// there is no way to that address, it stays as it was.
+func deafen(fd uintptr, from netip.AddrPort) {
+	if from.Addr().Is4() {
+		_ = unix.Connect(int(fd), &unix.SockaddrInet4{Port: int(from.Port()), Addr: from.Addr().As4()})
+	} else {
+		_ = unix.Connect(int(fd), &unix.SockaddrInet6{Port: int(from.Port()), Addr: from.Addr().As16()})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -299,4 +300,79 @@ func TestPacketListener_closeUnderTraffic(t *testing.T) {
 	flows.Wait()
 	close(stop)
 	clients.Wait()
+}
+
+// Sockets for answers take nothing away: neither from the listener, when rules
+// look for transparent sockets, nor from a service of this host at the same
+// address.
+func TestReplies_hearNothing(t *testing.T) {
+	n := netnstest.New(t)
+	n.Gateway.RouteMarked("1", "100")
+	n.Gateway.Nft(`
+table inet gw {
+	chain pre {
+		type filter hook prerouting priority mangle; policy accept;
+		meta l4proto udp socket transparent 1 socket wildcard 0 meta mark set 1 accept
+		iifname "g0" udp dport 53 tproxy to :9053 meta mark set 1 accept
+		iifname "g0" udp dport 53 drop
+	}
+}
+`)
+	ln := packetListener(t, n, false)
+	for _, to := range []string{"10.77.2.2:53", "[fd77:2::2]:53"} {
+		client := dialPackets(t, n, nil, netip.MustParseAddrPort(to))
+		var c net.Conn
+		buf := make([]byte, 10)
+		for i := range 3 {
+			fmt.Fprint(client, i)
+			if c == nil {
+				var err error
+				if c, err = ln.Accept(); err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+			}
+			_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			got, err := c.Read(buf)
+			if err != nil || string(buf[:got]) != fmt.Sprint(i) {
+				t.Fatalf("%s: datagram %d: got %q, %v", to, i, buf[:got], err)
+			}
+			n.Gateway.Do(func() { _, err = c.Write(buf[:got]) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := client.Read(buf); err != nil || string(buf[:got]) != fmt.Sprint(i) {
+				t.Fatalf("%s: the client got %q, %v", to, buf[:got], err)
+			}
+		}
+	}
+
+	// One that shares its address, as resolvers of a host do.
+	at := netip.AddrPortFrom(netnstest.GatewayIn4, 5300)
+	var service net.PacketConn
+	var replies transparent.Replies
+	defer replies.Close()
+	n.Gateway.Do(func() {
+		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1) })
+		}}
+		var err error
+		if service, err = lc.ListenPacket(context.Background(), "udp4", at.String()); err != nil {
+			t.Error(err)
+			return
+		}
+		if _, err := replies.Send([]byte("x"), nil, at, netip.AddrPortFrom(netnstest.Client4, 9)); err != nil {
+			t.Error(err)
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	defer service.Close()
+	fmt.Fprint(dialPackets(t, n, nil, at), "for the service")
+	_ = service.SetReadDeadline(time.Now().Add(5 * time.Second))
+	buf := make([]byte, 100)
+	if got, _, err := service.ReadFrom(buf); err != nil || string(buf[:got]) != "for the service" {
+		t.Errorf("the service got %q, %v", buf[:got], err)
+	}
 }

@@ -122,7 +122,11 @@ func openReply(from netip.AddrPort, whole bool) (*replySocket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("answering from %s: %w", from, unwrapControl(err))
 	}
-	return &replySocket{UDPConn: c.(*net.UDPConn)}, nil
+	udp := c.(*net.UDPConn)
+	if raw, err := udp.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { deafen(fd, from) })
+	}
+	return &replySocket{UDPConn: udp}, nil
 }
 
 // evict closes the socket that was not used for longest. The caller holds mu.
