@@ -103,6 +103,9 @@ func (a *App) configuration() map[string]any {
 		}
 		settings[door+"_listen"], settings[door+"_listeners"] = lines, listeners
 	}
+	if firewall, err := a.ctx.AppIfConfigured("gateway_firewall"); err == nil {
+		settings["firewall"] = firewall // its settings
+	}
 	return settings
 }
 

@@ -1,6 +1,6 @@
 // Package caddyfile teaches the Caddyfile the gateway's words: the global
-// options `gateway`, `proxy_listen`, `admin_listen`, `status_listen` and
-// `stream_listen`, and the site directives `gateway` and
+// options `gateway`, `proxy_listen`, `admin_listen`, `status_listen`,
+// `stream_listen` and `firewall`, and the site directives `gateway` and
 // `gateway_plugin`.
 //
 // Caddy makes at most one app of a global option, so each option fills one.
@@ -22,6 +22,7 @@ func init() {
 	httpcaddyfile.RegisterGlobalOption("admin_listen", option("gateway_admin", readAdminListen))
 	httpcaddyfile.RegisterGlobalOption("status_listen", option("gateway_status", readStatusListen))
 	httpcaddyfile.RegisterGlobalOption("stream_listen", option("gateway_stream", readStreamListen))
+	httpcaddyfile.RegisterGlobalOption("firewall", option("gateway_firewall", readFirewall))
 
 	httpcaddyfile.RegisterHandlerDirective("gateway", readSite)
 	httpcaddyfile.RegisterDirectiveOrder("gateway", httpcaddyfile.Before, "reverse_proxy")

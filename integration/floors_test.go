@@ -63,7 +63,7 @@ var house = []room{
 
 	{path: "modules/catalog", floor: 2, uses: []string{caddyCore}},
 	{path: "modules/dial", floor: 2},
-	{path: "modules/firewall", floor: 2, uses: []string{caddyCore, zap}},
+	{path: "modules/firewall", floor: 2, uses: []string{caddyCore, zap, "golang.org/x/sys"}},
 	{path: "modules/queue", floor: 1, uses: []string{zap, "github.com/prometheus/client_golang"}},
 	{path: "modules/inline", floor: 2, uses: []string{caddyfileWords, uuid}},
 	{path: "modules/store", floor: 2, uses: []string{uuid, zap, "github.com/tidwall/btree"}},

@@ -13,17 +13,17 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "gateway",
 		Usage: "<command>",
-		Short: "Explains routing and moves configurations of the API gateway",
+		Short: "Explains routing, moves configurations and makes firewall rules of the API gateway",
 		Long: `
 Looks after the API gateway of this build.
 
-The commands 'explain', 'config import' and 'config export' speak to the Admin
+The commands 'explain', 'config import', 'config export' and 'firewall' speak to the Admin
 API of a running gateway. Its address is http://127.0.0.1:8001 unless --address
 says otherwise. If the Admin API asks for a token, it is best put into the
 environment variable GATEWAY_ADMIN_TOKEN, where other users of the machine
 cannot see it; --token works too.
 
-The command 'config check' needs no running gateway.
+The command 'config check' needs no running gateway, nor does 'firewall --config'.
 `,
 		CobraFunc: setup,
 	})
@@ -34,7 +34,8 @@ func setup(cmd *cobra.Command) {
 	cmd.Example = `  $ caddy gateway explain --method POST https://api.example.com/orders
   $ caddy gateway config check kong.yml
   $ caddy gateway config import kong.yml
-  $ caddy gateway config export > kong.yml`
+  $ caddy gateway config export > kong.yml
+  $ caddy gateway firewall --trusted 10.9.0.0/16`
 	config := &cobra.Command{
 		Use:   "config <command>",
 		Short: "Imports, exports and checks declarative configurations",
@@ -47,7 +48,7 @@ and all others, in Kong's declarative format (YAML or JSON).
   $ caddy gateway config export kong.yml`,
 	}
 	config.AddCommand(importCommand(), exportCommand(), checkCommand())
-	cmd.AddCommand(explainCommand(), config)
+	cmd.AddCommand(explainCommand(), config, firewallCommand())
 	for _, group := range []*cobra.Command{cmd, config} {
 		group.SetFlagErrorFunc(trouble)
 		group.RunE = func(group *cobra.Command, args []string) error {

@@ -161,15 +161,29 @@ func some(intakes []intake, by ...means) bool {
 	return slices.ContainsFunc(intakes, func(in intake) bool { return slices.Contains(by, in.by) })
 }
 
-// New makes a plan, or says what is wrong with the settings.
-func New(s Settings, listeners []Listener) (*Plan, error) {
-	p := &Plan{Backend: s.Backend}
-	switch p.Backend {
+// A reading is what settings say.
+type reading struct {
+	backend          string
+	clients, trusted []netip.Prefix
+	rate             rate
+
+	intercepts, locals []Intercept
+}
+
+// Check reports the first thing that is wrong with the settings by themselves.
+func (s Settings) Check() error {
+	_, err := s.read()
+	return err
+}
+
+func (s Settings) read() (r reading, err error) {
+	switch s.Backend {
 	case "":
-		p.Backend = NFTables
+		r.backend = NFTables
 	case NFTables, IPTables, IPTablesNFT, IPTablesLegacy:
+		r.backend = s.Backend
 	default:
-		return nil, fmt.Errorf("backend: %q: expected %s, %s, %s or %s", s.Backend, NFTables, IPTables, IPTablesNFT, IPTablesLegacy)
+		return r, fmt.Errorf("backend: %q: expected %s, %s, %s or %s", s.Backend, NFTables, IPTables, IPTablesNFT, IPTablesLegacy)
 	}
 	for _, names := range []struct {
 		option string
@@ -177,26 +191,44 @@ func New(s Settings, listeners []Listener) (*Plan, error) {
 	}{{"interfaces", s.Interfaces}, {"return_from", s.ReturnFrom}} {
 		for _, name := range names.list {
 			if err := checkInterface(name); err != nil {
-				return nil, fmt.Errorf("%s: %w", names.option, err)
+				return r, fmt.Errorf("%s: %w", names.option, err)
 			}
 		}
 	}
-	p.returnFrom = sorted(s.ReturnFrom)
-	clients, err := parsePrefixes("clients", s.Clients)
+	if r.clients, err = parsePrefixes("clients", s.Clients); err != nil {
+		return r, err
+	}
+	if r.trusted, err = parsePrefixes("trusted", s.Trusted); err != nil {
+		return r, err
+	}
+	if r.rate, err = parseRate(s.Rate); err != nil {
+		return r, fmt.Errorf("rate: %w", err)
+	}
+	if r.intercepts, err = parseIntercepts("intercept", s.Intercept); err != nil {
+		return r, err
+	}
+	if r.locals, err = parseIntercepts("intercept_local", s.InterceptLocal); err != nil {
+		return r, err
+	}
+	for _, i := range r.locals {
+		if len(i.interfaces) > 0 {
+			return r, fmt.Errorf("intercept_local: %q: iifname: what this host sends comes in nowhere", i.text)
+		}
+	}
+	return r, nil
+}
+
+// New makes a plan, or says what is wrong with the settings.
+func New(s Settings, listeners []Listener) (*Plan, error) {
+	r, err := s.read()
 	if err != nil {
 		return nil, err
 	}
-	trusted, err := parsePrefixes("trusted", s.Trusted)
-	if err != nil {
+	p := &Plan{Backend: r.backend, returnFrom: sorted(s.ReturnFrom), rate: r.rate}
+	if p.intakes, err = p.divert("intercept", r.intercepts, listeners, false); err != nil {
 		return nil, err
 	}
-	if p.rate, err = parseRate(s.Rate); err != nil {
-		return nil, fmt.Errorf("rate: %w", err)
-	}
-	if p.intakes, err = p.divert("intercept", s.Intercept, listeners, false); err != nil {
-		return nil, err
-	}
-	if p.locals, err = p.divert("intercept_local", s.InterceptLocal, listeners, true); err != nil {
+	if p.locals, err = p.divert("intercept_local", r.locals, listeners, true); err != nil {
 		return nil, err
 	}
 	for _, l := range listeners {
@@ -207,11 +239,11 @@ func New(s Settings, listeners []Listener) (*Plan, error) {
 		case l.Bind.IsLoopback():
 			continue // no packet from elsewhere gets there
 		}
-		g := guard{listener: l, interfaces: sorted(s.Interfaces), from: clients, anyone: len(s.Clients) == 0, rated: p.rate.set()}
+		g := guard{listener: l, interfaces: sorted(s.Interfaces), from: r.clients, anyone: len(s.Clients) == 0, rated: p.rate.set()}
 		g.limited = len(g.interfaces) > 0 || !g.anyone
 		if l.private() {
-			g = guard{listener: l, from: trusted, limited: true}
-			if len(trusted) == 0 {
+			g = guard{listener: l, from: r.trusted, limited: true}
+			if len(r.trusted) == 0 {
 				p.note("%s: no other host is let in; trusted names those that should be", l)
 			}
 		}
@@ -233,15 +265,8 @@ func (p *Plan) note(format string, args ...any) {
 func (p *Plan) expand(g guard) (all []guard) {
 	b := g.listener.Bind
 	g.ports = ports{b.Port, max(b.Port, b.PortEnd)}
-	var protos []string
-	if !b.UDP {
-		protos = append(protos, "tcp")
-	}
-	if b.UDP || b.HTTP3 {
-		protos = append(protos, "udp")
-	}
 	from := g.from
-	for _, g.proto = range protos {
+	for _, g.proto = range transports(b) {
 		for _, at := range bound(b) {
 			g.family, g.addr, g.from = at.family, at.addr, ofFamily(from, at.family)
 			g.redirected = slices.ContainsFunc(p.intakes, func(i intake) bool {
@@ -251,6 +276,17 @@ func (p *Plan) expand(g guard) (all []guard) {
 		}
 	}
 	return all
+}
+
+// transports lists what a bind takes: tcp, udp or both.
+func transports(b listen.Bind) (list []string) {
+	if !b.UDP {
+		list = append(list, "tcp")
+	}
+	if b.UDP || b.HTTP3 {
+		list = append(list, "udp")
+	}
+	return list
 }
 
 // diverted reports whether an intake goes to the listener.

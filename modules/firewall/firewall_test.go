@@ -58,16 +58,9 @@ var whole = Settings{
 
 var wholeLines = []string{
 	"proxy_listen 0.0.0.0:8000 transparent, [::]:8000 transparent, 0.0.0.0:8443 ssl transparent, [::]:8443 ssl transparent, 0.0.0.0:9443 ssl http3",
-	"stream_listen 10.0.0.1:9000-9002 transparent, 0.0.0.0:9100 udp",
+	"stream_listen 10.0.0.1:9000-9002 transparent, 0.0.0.0:9100 udp, 0.0.0.0:9053 udp transparent",
 	"admin_listen 0.0.0.0:8001, 127.0.0.1:8444 ssl",
 	"status_listen localhost:8007",
-}
-
-// datagrams is a listener of its own, which receives what is diverted.
-func datagrams() Listener {
-	l := Listener{Option: "stream_listen"}
-	l.Bind.Address, l.Bind.Port, l.Bind.UDP, l.Bind.Transparent = "0.0.0.0", 9053, true, "on"
-	return l
 }
 
 // The texts are what a reader expects; that they work is shown by those that are
@@ -76,10 +69,7 @@ func TestPlan_texts(t *testing.T) {
 	local := whole
 	local.InterceptLocal = []string{"tcp dport 80", "tcp dport 5432 by redirect to :9000"}
 	local.ReturnFrom = []string{"eth2"}
-	q, err := New(local, append(listeners(t, wholeLines...), datagrams()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	q := mustPlan(t, local, wholeLines...)
 	streams := whole
 	streams.Intercept = whole.Intercept[:2]
 	p := mustPlan(t, streams, wholeLines...)
@@ -110,11 +100,7 @@ func TestPlan_texts(t *testing.T) {
 		}
 	}
 	for _, broken := range []Settings{{InterceptLocal: []string{"tcp dport 80"}}, {ReturnFrom: []string{"eth0"}}, {Intercept: []string{"udp dport 53"}}} {
-		p, err := New(broken, append(listeners(t, wholeLines...), datagrams()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := p.PF(false); err == nil {
+		if _, err := mustPlan(t, broken, wholeLines...).PF(false); err == nil {
 			t.Errorf("pf takes %+v", broken)
 		}
 	}
@@ -156,7 +142,7 @@ func TestNew_errors(t *testing.T) {
 		{intercept("tcp dport 80 to nowhere"), `to: "nowhere": expected the port`},
 		{intercept("tcp dport 80 to :0"), "to: "},
 		{intercept("udp dport 53 by redirect"), "UDP can be diverted by tproxy only"},
-		{intercept("udp dport 53"), `one with the flag "transparent" and the flag "udp" is needed`},
+		{intercept("udp dport 53"), `one with the flag "transparent" and the flag "udp" or "http3" is needed`},
 		{intercept("tcp dport 80 to :8001"), `one with the flag "transparent" on port 8001 is needed`},
 		{intercept("tcp dport 81"), "several listeners could take port 81: proxy_listen 0.0.0.0:8000, proxy_listen 0.0.0.0:8443, proxy_listen 127.0.0.1:8100; `to :<port>` says which one"},
 		{intercept("tcp dport 80 by redirect to :8443"), "is needed"},
@@ -176,6 +162,8 @@ func TestNew_choosesListeners(t *testing.T) {
 		{"tcp dport { 80, 443 }", "proxy_listen 0.0.0.0:8000 transparent, 0.0.0.0:8443 ssl transparent", "80>8000 443>8443"},
 		{"tcp dport { 80, 443, 8000-8010 }", "proxy_listen 0.0.0.0:8000 transparent, 0.0.0.0:8443 ssl", "80,443,8000-8010>8000"},
 		{"tcp dport 443 to :9443", "proxy_listen 0.0.0.0:8443 ssl transparent", ""},
+		{"udp dport 443", "proxy_listen 0.0.0.0:8000 transparent, 0.0.0.0:8443 ssl http3 transparent=tproxy", "443>8443"},
+		{"udp dport 53", "stream_listen 0.0.0.0:9000 transparent, 0.0.0.0:9053 udp transparent", "53>9053"},
 		{"tcp dport 443", "proxy_listen 0.0.0.0:8443 ssl transparent|stream_listen 0.0.0.0:9443 ssl transparent", "443>8443"},
 		{"tcp dport 443 to :9443", "proxy_listen 0.0.0.0:8443 ssl transparent|stream_listen 0.0.0.0:9443 ssl transparent", "443>9443"},
 		{"tcp dport 5432 to :9001", "stream_listen 0.0.0.0:9000-9002 transparent", "5432>9001"},

@@ -12,6 +12,7 @@ import (
 
 // An Intercept says which traffic is diverted, and to which listener.
 type Intercept struct {
+	text       string // as it was written
 	proto      string
 	ports      []ports
 	interfaces []string
@@ -30,7 +31,7 @@ type Intercept struct {
 // the proxy with `ssl`, and port 80 to the one without. Without `by`, TPROXY is
 // used if the listener takes it.
 func ParseIntercept(text string) (Intercept, error) {
-	var i Intercept
+	i := Intercept{text: text}
 	words := strings.Fields(strings.NewReplacer("{", " ", "}", " ", ",", " ").Replace(text))
 	if len(words) == 0 || words[0] != "tcp" && words[0] != "udp" {
 		return i, fmt.Errorf("%q: expected tcp or udp first, as in `tcp dport { 80, 443 }`", text)
@@ -142,20 +143,23 @@ func init() { // they refer to each other
 	}
 }
 
-// divert finds the listeners of what is to be intercepted.
-func (p *Plan) divert(option string, texts []string, listeners []Listener, local bool) ([]intake, error) {
-	var all []intake
+func parseIntercepts(option string, texts []string) (all []Intercept, err error) {
 	for _, text := range texts {
 		i, err := ParseIntercept(text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", option, err)
 		}
-		if local && len(i.interfaces) > 0 {
-			return nil, fmt.Errorf("%s: %q: iifname: what this host sends comes in nowhere", option, text)
-		}
-		found, err := p.resolve(text, i, listeners, local)
+		all = append(all, i)
+	}
+	return all, nil
+}
+
+// divert finds the listeners of what is to be intercepted.
+func (p *Plan) divert(option string, intercepts []Intercept, listeners []Listener, local bool) (all []intake, err error) {
+	for _, i := range intercepts {
+		found, err := p.resolve(i, listeners, local)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %q: %w", option, text, err)
+			return nil, fmt.Errorf("%s: %q: %w", option, i.text, err)
 		}
 		all = append(all, found...)
 	}
@@ -164,10 +168,10 @@ func (p *Plan) divert(option string, texts []string, listeners []Listener, local
 
 // resolve makes the intakes of one intercept: for each family that it is about,
 // and for each listener that it needs.
-func (p *Plan) resolve(text string, i Intercept, listeners []Listener, local bool) (all []intake, err error) {
+func (p *Plan) resolve(i Intercept, listeners []Listener, local bool) (all []intake, err error) {
 	found := false
 	for _, f := range families {
-		in := intake{text: text, family: f, proto: i.proto, interfaces: i.interfaces}
+		in := intake{text: i.text, family: f, proto: i.proto, interfaces: i.interfaces}
 		in.from, in.to = ofFamily(i.from, f), ofFamily(i.to, f)
 		if i.from != nil && len(in.from) == 0 || i.to != nil && len(in.to) == 0 {
 			continue // it is about the other family
@@ -207,7 +211,7 @@ func (p *Plan) resolve(text string, i Intercept, listeners []Listener, local boo
 	}
 	for _, in := range all {
 		if in.by == byNobody {
-			p.note("%q: there is no transparent listener for %s, so such traffic is stopped; daddr 0.0.0.0/0 or daddr ::/0 leaves one family alone", text, in.family)
+			p.note("%q: there is no transparent listener for %s, so such traffic is stopped; daddr 0.0.0.0/0 or daddr ::/0 leaves one family alone", i.text, in.family)
 		}
 	}
 	return all, nil
@@ -216,7 +220,7 @@ func (p *Plan) resolve(text string, i Intercept, listeners []Listener, local boo
 func wanted(i Intercept) string {
 	text := ""
 	if i.proto == "udp" {
-		text = " and the flag \"udp\""
+		text = " and the flag \"udp\" or \"http3\""
 	}
 	if i.target.Port() != 0 {
 		text += fmt.Sprintf(" on port %d", i.target.Port())
@@ -228,13 +232,13 @@ func wanted(i Intercept) string {
 func fitting(i Intercept, listeners []Listener, f family) (list []Listener) {
 	for _, l := range listeners {
 		b := l.Bind
-		if b.Transparent == "" || b.Port == 0 || b.UDP != (i.proto == "udp") {
+		if b.Transparent == "" || b.Port == 0 || !slices.Contains(transports(b), i.proto) {
 			continue
 		}
 		if i.by != "" && b.Transparent != "on" && b.Transparent != i.by {
 			continue
 		}
-		if b.UDP && b.Transparent == "redirect" {
+		if i.proto == "udp" && b.Transparent == "redirect" {
 			continue
 		}
 		if port := i.target.Port(); port != 0 && (port < b.Port || port > max(b.Port, b.PortEnd)) {

@@ -105,7 +105,7 @@ func (p *Plan) Check(ctx context.Context) (d Drift, err error) {
 		d.Foreign = append(d.Foreign, r.String())
 	}
 	d.Foreign = append(d.Foreign, routes.others...)
-	d.Warnings = append(slices.Clone(p.Notes), p.traps(ctx)...)
+	d.Warnings = slices.Concat(p.Notes, p.traps(ctx), p.idle())
 	return d, nil
 }
 

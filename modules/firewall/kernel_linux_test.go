@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/portcullis-gateway/portcullis/modules/listen"
 	"github.com/portcullis-gateway/portcullis/transparent"
 	"github.com/portcullis-gateway/portcullis/transparent/netnstest"
 )
@@ -282,12 +281,7 @@ func TestApply_familyWithoutListener(t *testing.T) {
 // Datagrams come to a transparent socket, with the address that they had.
 func TestApply_datagrams(t *testing.T) {
 	each(t, func(t *testing.T, n *netnstest.Net, backend string) {
-		p := &Plan{Backend: backend}
-		for _, f := range families {
-			l := Listener{"stream_listen", listen.Bind{Address: "::", Port: 9000, UDP: true, Transparent: "tproxy"}}
-			p.intakes = append(p.intakes, intake{text: "udp dport 53", family: f, proto: "udp", ports: []ports{{53, 53}}, by: byTproxy, listener: &l, port: 9000})
-		}
-		apply(t, n, p)
+		apply(t, n, mustPlan(t, Settings{Backend: backend, Intercept: []string{"udp dport 53"}}, "stream_listen [::]:9000 ipv6only=off udp transparent"))
 		var conn net.PacketConn
 		n.Gateway.Do(func() {
 			lc := net.ListenConfig{Control: func(network, address string, c syscall.RawConn) error {
@@ -566,11 +560,7 @@ func TestApply_whole(t *testing.T) {
 	each(t, func(t *testing.T, n *netnstest.Net, backend string) {
 		s := whole
 		s.Backend, s.InterceptLocal, s.ReturnFrom = backend, []string{"tcp dport 80", "tcp dport 5432 by redirect to :9000"}, []string{"eth2"}
-		p, err := New(s, append(listeners(t, wholeLines...), datagrams()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		apply(t, n, p)
+		apply(t, n, mustPlan(t, s, wholeLines...))
 		remove(t, n)
 	})
 }

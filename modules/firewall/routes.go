@@ -3,6 +3,7 @@ package firewall
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/portcullis-gateway/portcullis/transparent"
 )
@@ -79,4 +80,13 @@ func (p *Plan) routes() (list []route) {
 // broad reports whether a rule of the family has no interface.
 func broad(routes []route) bool {
 	return slices.ContainsFunc(routes, func(r route) bool { return r.rule && r.iif == "" })
+}
+
+// Routes are the commands that add the routes of the plan.
+func (p *Plan) Routes() string {
+	var b strings.Builder
+	for _, r := range p.routes() {
+		fmt.Fprintln(&b, r)
+	}
+	return b.String()
 }

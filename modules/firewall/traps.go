@@ -34,11 +34,17 @@ func (p *Plan) traps(ctx context.Context) (warnings []string) {
 			warn("%s drops what it does not know, and a rule of another table cannot open what it closes: the ports of the listeners have to be accepted there", chain)
 		}
 	}
+	return warnings
+}
+
+// idle tells which listeners are not there although traffic is diverted to them.
+func (p *Plan) idle() (warnings []string) {
 	for _, in := range slices.Concat(p.intakes, p.locals) {
 		if in.by != byNobody && !listening(in.proto, in.family, in.port) {
-			warn("%s: nothing listens on port %d for %s, so what is diverted there is stopped", in.listener, in.port, in.family)
+			warnings = append(warnings, fmt.Sprintf("%s: nothing listens on port %d for %s, so what is diverted there is stopped", in.listener, in.port, in.family))
 		}
 	}
+	slices.Sort(warnings)
 	return slices.Compact(warnings)
 }
 
