@@ -217,11 +217,25 @@ func without(problems []Problem, changes []store.Change) []Problem {
 // refusal turns rows that do not compile into what a client reads. Most such
 // rows were refused by their table's checks before they came here.
 func refusal(problems []Problem) error {
+	if len(problems) == 1 && problems[0].Table == "plugins" {
+		return schema.Violation(schema.Object{"config": complaint(problems[0].Reason)})
+	}
 	reasons := make([]string, 0, 3)
 	for _, p := range problems[:min(len(problems), cap(reasons))] {
 		reasons = append(reasons, fmt.Sprintf("%s %s: %s", p.Table, p.ID, p.Reason))
 	}
 	return schema.Violation(schema.Object{"@entity": []any{strings.Join(reasons, "; ")}})
+}
+
+// complaint is what a module says of its config: about the field that it does not
+// know, as far as it names one.
+func complaint(reason string) any {
+	if _, rest, found := strings.Cut(reason, `json: unknown field "`); found {
+		if name, _, found := strings.Cut(rest, `"`); found && name != "" {
+			return schema.Object{name: "unknown field"}
+		}
+	}
+	return reason
 }
 
 // Interface guard

@@ -74,6 +74,9 @@ type Host interface {
 
 	// Answer writes the answer of a plugin.
 	Answer(*Answer)
+
+	// Heading is called before the header filters and the head of a response.
+	Heading(status int)
 }
 
 // An Exchange is one request on its way through the gateway and its response on

@@ -51,6 +51,7 @@ func (w *Writer) WriteHeader(status int) {
 	if w.begun {
 		return
 	}
+	w.x.host.Heading(status)
 	w.Head(status)
 	w.to.WriteHeader(w.status)
 }

@@ -201,6 +201,21 @@ func (h *host) Replace(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Heading gives the answers of Caddy's handlers the headers of all answers that are
+// not an upstream's.
+func (h *host) Heading(status int) {
+	x := (*exchange)(h)
+	if x.started {
+		return
+	}
+	header := x.plugins.ResponseHeader()
+	server := header["Server"]
+	x.ownHeaders(header, status)
+	if server != nil { // the handler has asked somebody
+		header["Server"] = server
+	}
+}
+
 // Answer writes the answer of a plugin.
 func (h *host) Answer(a *plugin.Answer) { (*exchange)(h).answerFor(a) }
 

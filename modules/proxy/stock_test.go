@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"compress/gzip"
+	"crypto/tls"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
 	"github.com/google/uuid"
+	"github.com/quic-go/quic-go/http3"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/node"
@@ -163,6 +166,143 @@ func TestStock_handlersAct(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What Caddy's handlers answer has the headers of all answers that are not an
+// upstream's, and what they let through those of an upstream's.
+func TestStock_headersOfAnswers(t *testing.T) {
+	g, _ := stockGateway(t)
+	change := g.handler("static_response", `{"status_code":418,"body":"tea","headers":{"Server":["teapot"]}}`)
+	for _, tt := range []struct{ config, server string }{
+		{`{"status_code":418,"body":"tea","headers":{"Server":["teapot"]}}`, "teapot"},
+		{`{"status_code":418,"body":"tea"}`, kongVersion},
+		{`{"status_code":403,"abort":false}`, kongVersion},
+	} {
+		change(tt.config)
+		resp, _ := g.get("/")
+		h := resp.Header
+		if h.Get("Server") != tt.server || h.Get("X-Kong-Response-Latency") == "" || len(h.Get("X-Kong-Request-Id")) != 32 {
+			t.Errorf("%s: got %v", tt.config, h)
+		}
+		if h.Get("Via") != "" || h.Get("X-Kong-Upstream-Latency") != "" {
+			t.Errorf("%s: it seems to be an upstream's: %v", tt.config, h)
+		}
+	}
+	g, _ = stockGateway(t)
+	g.handler("encode", `{"encodings":{"gzip":{}},"minimum_length":10}`)
+	for _, coding := range []string{"gzip", "identity"} {
+		resp, _ := g.get("/", header("Accept-Encoding", coding))
+		if h := resp.Header; h.Get("Via") == "" || h.Get("X-Kong-Upstream-Latency") == "" || h.Get("X-Kong-Response-Latency") != "" || len(h.Values("X-Kong-Request-Id")) != 1 {
+			t.Errorf("%s: got %v", coding, h)
+		}
+	}
+}
+
+// several puts handlers in front of all requests, one around the other, and a
+// plugin that filters what they make of the response.
+func (g *gatewayTest) several() {
+	for _, p := range []schema.Object{
+		{"name": "http.handlers.headers", "config": map[string]any{"request": map[string]any{"set": map[string]any{"X-Add": []any{"1"}}},
+			"response": map[string]any{"set": map[string]any{"X-Added": []any{"{http.request.proto}"}}, "deferred": true}}},
+		{"name": "http.handlers.rewrite", "config": map[string]any{"uri": "/w{http.request.uri.path}"}},
+		{"name": "http.handlers.templates", "config": map[string]any{}, // within encode, although its name comes first
+			"ordering": schema.Object{"after": schema.Object{"access": []any{"http.handlers.encode"}}}},
+		{"name": "http.handlers.encode", "config": map[string]any{"encodings": map[string]any{"gzip": map[string]any{}}, "minimum_length": 10}},
+		{"name": "http.handlers.request_body", "config": map[string]any{"max_size": 10}},
+		{"name": "response-transformer", "config": schema.Object{"add": schema.Object{"headers": []any{"x-last:{http.request.method}"}}}},
+	} {
+		g.insert("plugins", p)
+	}
+}
+
+// checkSeveral asks through them with a client.
+func (g *gatewayTest) checkSeveral(client *http.Client, url, proto string) {
+	g.t.Helper()
+	for n := range 5 {
+		resp, err := client.Get(url + "/p")
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		h := resp.Header
+		if err != nil || resp.StatusCode != 200 || !strings.HasPrefix(string(body), "42 text") || resp.Proto != proto ||
+			h.Get("X-Got") != "GET /w/p 1" || h.Get("X-Added") != proto || h.Get("X-Last") != "{http.request.method}" || !resp.Uncompressed {
+			g.t.Fatalf("%s, request %d: got %d %s %.60q %v, %v", proto, n, resp.StatusCode, resp.Proto, body, h, err)
+		}
+		resp, err = client.Post(url+"/p", "text/plain", strings.NewReader("0123456789a"))
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		body, _ = io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != 413 || !strings.Contains(string(body), "Payload too large") || resp.Header.Get("Server") != kongVersion {
+			g.t.Fatalf("%s, large body %d: got %d %q %v", proto, n, resp.StatusCode, body, resp.Header)
+		}
+	}
+}
+
+func TestStock_severalInOneChain(t *testing.T) {
+	g, _ := stockGateway(t)
+	g.several()
+	plain := &http.Client{Transport: &http.Transport{}}
+	defer plain.CloseIdleConnections()
+	g.checkSeveral(plain, g.server.URL, "HTTP/1.1")
+	secure := serveHTTP(t, g.engine, true)
+	g.checkSeveral(secure.Client(), secure.URL, "HTTP/2.0")
+}
+
+func TestStock_overHTTP3(t *testing.T) {
+	g, _ := stockGateway(t)
+	g.several()
+	secure := serveHTTP(t, g.engine, true) // for its certificate
+	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http3.Server{Handler: g.engine, TLSConfig: http3.ConfigureTLSConfig(&tls.Config{Certificates: secure.TLS.Certificates})}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = s.Serve(packets)
+	}()
+	transport := &http3.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	g.checkSeveral(&http.Client{Transport: transport, Timeout: 30 * time.Second}, "https://"+packets.LocalAddr().String(), "HTTP/3.0")
+	_ = transport.Close()
+	_ = s.Close()
+	_ = packets.Close()
+	<-served
+}
+
+// A WebSocket goes through handlers that wrap the response.
+func TestStock_upgrade(t *testing.T) {
+	g := start(t, gateway.Settings{})
+	handlers := new(stock.Handlers)
+	g.loader.Adapt, g.loader.Example = handlers.Load, handlers.Example
+	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		conn, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Got: "+r.URL.Path+r.Header.Get("X-Add")+"\r\n\r\n")
+		_, _ = io.Copy(conn, buffered)
+	})
+	g.route(to(up), schema.Object{"paths": []any{"/"}})
+	g.several()
+	conn, reader := g.raw()
+	_, _ = io.WriteString(conn, "GET /p HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	resp, err := http.ReadResponse(reader, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("X-Got") != "/w/p1" || resp.Header.Get("X-Last") == "" {
+		t.Fatalf("got %v, %v", resp, err)
+	}
+	for _, word := range []string{"one\n", "two\n"} {
+		_, _ = io.WriteString(conn, word)
+		if got, err := reader.ReadString('\n'); err != nil || got != word {
+			t.Fatalf("said %q, heard %q, %v", word, got, err)
+		}
 	}
 }
 

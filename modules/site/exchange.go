@@ -125,6 +125,9 @@ func (e *exchange) Current() (http.ResponseWriter, *http.Request) { return e.w, 
 // Replace puts others in their place.
 func (e *exchange) Replace(w http.ResponseWriter, r *http.Request) { e.w, e.r = w, r }
 
+// Heading does nothing: the site has its own headers.
+func (e *exchange) Heading(int) {}
+
 // Answer writes the answer of a plugin.
 func (e *exchange) Answer(a *plugin.Answer) {
 	e.x.Answering()

@@ -310,6 +310,9 @@ func (e *engine) Current() (http.ResponseWriter, *http.Request) { return e.w, e.
 // Replace puts others in their place.
 func (e *engine) Replace(w http.ResponseWriter, r *http.Request) { e.w, e.r = w, r }
 
+// Heading does nothing.
+func (e *engine) Heading(int) {}
+
 // Answer writes the answer of a plugin, as JSON if it is an error.
 func (e *engine) Answer(a *plugin.Answer) {
 	e.x.Answering()
