@@ -135,6 +135,7 @@ func TestTransparent_udp(t *testing.T) {
 	if got, err := askUDP(t, i.Client, "10.77.1.1:9055", "hello", 300*time.Millisecond); err == nil {
 		t.Errorf("a direct datagram was answered: %q", got)
 	}
+	i.reloadUnderDatagrams(t)
 	i.stop()
 	for name, want := range map[string]string{
 		"v4": "tproxy 10.77.2.2:53", "dual-v6": "tproxy [fd77:2::2]:55", "v4-own-port": "tproxy 10.77.2.2:9053", "direct": "direct 10.77.1.1:9053",
@@ -142,6 +143,36 @@ func TestTransparent_udp(t *testing.T) {
 		if got := i.streamLine(name); got != want {
 			t.Errorf("route %s: the log says %q, want %q", name, got, want)
 		}
+	}
+}
+
+// reloadUnderDatagrams reloads while clients ask, and loses nothing.
+func (i *interceptor) reloadUnderDatagrams(t *testing.T) {
+	t.Helper()
+	asked, done := make(chan error, 1), make(chan struct{})
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-done:
+				asked <- nil
+				return
+			default:
+			}
+			if _, err := askUDP(t, i.Client, "10.77.2.2:53", "hello", 5*time.Second); err != nil {
+				asked <- fmt.Errorf("datagram %d: %w", n, err)
+				return
+			}
+		}
+	}()
+	for _, words := range []string{"log\n", "log\n\t\tmax_udp_sessions 5000\n", "log\n"} {
+		i.home.write("gateway.caddyfile", strings.Replace(udpFile, "log\n", words, 1))
+		if out, err := i.inside("reload", "--config", "gateway.caddyfile").CombinedOutput(); err != nil {
+			t.Errorf("reload: %v\n%s", err, out)
+		}
+	}
+	close(done)
+	if err := <-asked; err != nil {
+		t.Error(err)
 	}
 }
 
