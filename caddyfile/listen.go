@@ -27,6 +27,7 @@ type door struct {
 	access      *admin.Access    // nil for the proxy and streams
 
 	accessLog, logCredentials *bool // nil for the Admin and the Status API
+	autoHTTPS                 *bool // nil for all but the proxy
 }
 
 // readProxyListen reads the global option `proxy_listen`; see read.
@@ -34,6 +35,7 @@ func readProxyListen(d *caddyfile.Dispenser, app *proxy.App) error {
 	door := httpDoor("proxy_listen", &app.Listeners)
 	door.flags = listen.Proxy
 	door.accessLog, door.logCredentials = &app.AccessLog, &app.LogCredentials
+	door.autoHTTPS = &app.AutoHTTPS
 	return door.read(d, proxyWords)
 }
 
@@ -89,6 +91,7 @@ func guardedDoor(option string, l *admin.Listeners) *door {
 //
 //	log
 //	log_credentials
+//	auto_https
 //
 // Streams have in theirs, beside bind and grace_period:
 //
@@ -222,6 +225,10 @@ var logWords = words[door]{
 var proxyWords = with(with(httpWords, logWords), words[door]{
 	"log_credentials": func(d *caddyfile.Dispenser, o *door) error {
 		*o.logCredentials = true
+		return none(d)
+	},
+	"auto_https": func(d *caddyfile.Dispenser, o *door) error {
+		*o.autoHTTPS = true
 		return none(d)
 	},
 })

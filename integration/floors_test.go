@@ -107,7 +107,7 @@ var house = []room{
 
 	{path: "modules/gateway", floor: 7, uses: []string{caddyCore, caddyfileWords, caddyTLS, zap, "github.com/prometheus/client_golang", "github.com/caddyserver/certmagic", "github.com/gaissmai/bart", "golang.org/x/net"}},
 
-	{path: "modules/proxy", floor: 8, uses: []string{uuid, caddyCore, caddyfileWords, caddyHTTP, zap, "golang.org/x/net"}},
+	{path: "modules/proxy", floor: 8, uses: []string{uuid, caddyCore, caddyfileWords, caddyHTTP, caddyTLS, zap, "golang.org/x/net", "github.com/caddyserver/certmagic"}},
 	{path: "modules/site", floor: 8, beside: []string{"modules/proxy"}, uses: []string{uuid, caddyCore, caddyfileWords, caddyHTTP, zap}},
 	{path: "modules/stream", floor: 8, uses: []string{uuid, caddyCore, caddyfileWords, zap, "github.com/mholt/caddy-l4", "github.com/pires/go-proxyproto", "github.com/prometheus/client_golang", "golang.org/x/sys"}},
 	{path: "admin", floor: 8, uses: []string{caddyCore, uuid, zap, "github.com/prometheus/client_golang"}, never: []string{"modules/router", "modules/snapshot"}},

@@ -21,16 +21,25 @@ type nameServer struct {
 	mu     sync.Mutex
 	places map[string]*net.TCPAddr // by name with its dot at the end; protected by mu
 	server *dns.Server             // nil: nobody answers
+
+	// Whether it tells the addresses of the names too, not only their SRV
+	// records; it then answers over TCP.
+	addresses bool
 }
 
 func (s *nameServer) start() {
 	s.t.Helper()
-	p, err := net.ListenPacket("udp", s.addr)
+	ready := make(chan struct{})
+	s.server = &dns.Server{Handler: s, NotifyStartedFunc: func() { close(ready) }}
+	var err error
+	if s.addresses {
+		s.server.Listener, err = net.Listen("tcp", s.addr)
+	} else {
+		s.server.PacketConn, err = net.ListenPacket("udp", s.addr)
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	ready := make(chan struct{})
-	s.server = &dns.Server{PacketConn: p, Handler: s, NotifyStartedFunc: func() { close(ready) }}
 	go func() { _ = s.server.ActivateAndServe() }()
 	<-ready
 }
@@ -61,6 +70,8 @@ func (s *nameServer) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	switch place := s.places[name]; {
 	case place == nil:
 		m.Rcode = dns.RcodeNameError
+	case s.addresses && q.Question[0].Qtype == dns.TypeA:
+		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1}, A: place.IP}}
 	case q.Question[0].Qtype == dns.TypeSRV:
 		head := func(name string, kind uint16) dns.RR_Header {
 			return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: 1}

@@ -5,6 +5,7 @@ package node
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,6 +52,9 @@ type Node struct {
 
 	view   atomic.Pointer[View] // written under the world's lock; read by all
 	closed atomic.Bool
+
+	mu       sync.Mutex
+	watchers map[chan struct{}]struct{} // protected by mu
 }
 
 // View is the world at one moment. It never changes, and its parts agree with
@@ -185,6 +189,31 @@ func (n *Node) ID() uuid.UUID { return n.world.id }
 func (n *Node) publish(v *View) {
 	n.view.Store(v)
 	v.Snapshot.Live()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for w := range n.watchers {
+		select {
+		case w <- struct{}{}:
+		default: // it has not seen the last one yet
+		}
+	}
+}
+
+// Watch answers a channel in which a value waits when the view has changed since
+// the last one was taken, until stop is called.
+func (n *Node) Watch() (changed <-chan struct{}, stop func()) {
+	w := make(chan struct{}, 1)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.watchers == nil {
+		n.watchers = make(map[chan struct{}]struct{})
+	}
+	n.watchers[w] = struct{}{}
+	return w, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.watchers, w)
+	}
 }
 
 // Health tells how an upstream and its targets are. If a name was never looked up

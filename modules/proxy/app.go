@@ -3,9 +3,11 @@ package proxy
 import (
 	"crypto/tls"
 	"errors"
+	"net/http"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
@@ -37,8 +39,17 @@ type App struct {
 	// Set-Cookie and Proxy-Authorization instead of "REDACTED". Default: false.
 	LogCredentials bool `json:"log_credentials,omitempty"`
 
+	// Whether Caddy obtains certificates for the hosts of routes, and renews them,
+	// as its automatic HTTPS does for sites, by the policies of the app `tls`.
+	// It follows the routes as they change; a certificate of the gateway's own
+	// that fits a host wins. Authorities reach the gateway on ports 80 and 443,
+	// so it must listen there, or be reached from there. Default: false.
+	AutoHTTPS bool `json:"auto_https,omitempty"`
+
 	ctx     caddy.Context
 	logger  *zap.Logger
+	tls     *caddytls.TLS // nil without AutoHTTPS
+	hosts   *autoHTTPS    // nil without AutoHTTPS
 	engine  *Engine
 	release func() // see gateway.App.Hold
 }
@@ -51,12 +62,24 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision fills the defaults. It opens nothing.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
+	if a.AutoHTTPS {
+		app, err := ctx.App("tls")
+		if err != nil {
+			return err
+		}
+		a.tls = app.(*caddytls.TLS)
+	}
 	return a.Listeners.Provision(ctx, "proxy_listen", DefaultListen, listen.Proxy)
 }
 
 // Validate reports listeners that cannot be opened together, and limits that
 // make no sense.
-func (a *App) Validate() error { return a.CheckListeners(a.ctx, "gateway_proxy") }
+func (a *App) Validate() error {
+	if a.AutoHTTPS && !slices.ContainsFunc(a.Listen, func(b listen.Bind) bool { return b.SSL }) {
+		return errors.New("proxy_listen: auto_https needs a listener with the flag \"ssl\"")
+	}
+	return a.CheckListeners(a.ctx, "gateway_proxy")
+}
 
 // Start borrows the node and opens the listeners.
 func (a *App) Start() error {
@@ -84,8 +107,13 @@ func (a *App) Start() error {
 		}
 		handshake = func(*tls.ClientHelloInfo) (*tls.Config, error) { return config, nil }
 	}
+	var handler http.Handler = a.engine
+	if a.AutoHTTPS {
+		a.hosts = manageHosts(a, a.tls, n)
+		handler = a.hosts.answers(handler)
+	}
 	return a.Open(a.ctx, func(_ listen.Bind, _ *serve.Config, g *serve.Generation) error {
-		g.Handler, g.TLS, g.Trusted = a.engine, handshake, app.Options().Trusts
+		g.Handler, g.TLS, g.Trusted = handler, handshake, app.Options().Trusts
 		g.Refusal, g.PublicPort = a.engine.refusal, app.Options().PublicPort
 		return nil
 	})
@@ -94,6 +122,10 @@ func (a *App) Start() error {
 // Stop gives the listeners back. Requests under way go on, and those that
 // still come to a listener which drains are routed as all others.
 func (a *App) Stop() error {
+	if a.hosts != nil {
+		a.hosts.stop()
+		a.hosts = nil
+	}
 	engine, release := a.engine, a.release
 	a.engine, a.release = nil, nil
 	if engine == nil {
