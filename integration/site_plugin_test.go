@@ -24,6 +24,13 @@ http://127.0.0.1:{$SITE} {
 		}
 		respond "{http.auth.user.id} {header.X-Consumer-Username} [{header.Apikey}]"
 	}
+	handle /staff {
+		gateway_plugin key-auth
+		gateway_plugin acl {
+			allow staff
+		}
+		respond "{header.X-Consumer-Groups}"
+	}
 	handle /pages/* {
 		gateway_plugin cors {
 			origins https://a.example https://b.example
@@ -84,6 +91,11 @@ func TestSitePlugin(t *testing.T) {
 		t.Fatalf("a key that nobody has: %d", a.status)
 	}
 	p.admin("POST", "/consumers/anna/key-auth", `{"key":"k"}`, 201)
+	// what one plugin has found out is known to the next
+	if a := do(t, "GET", site+"/staff", "", "apikey", "k"); a.status != 403 || !strings.Contains(a.body, "You cannot consume this service") {
+		t.Errorf("a consumer without a group: %d %s", a.status, a.body)
+	}
+	p.admin("POST", "/consumers/anna/acls", `{"group":"staff"}`, 201)
 	check := func() {
 		t.Helper()
 		for _, tt := range []struct {
@@ -95,6 +107,7 @@ func TestSitePlugin(t *testing.T) {
 			{"no key", "GET", "/closed", "", nil, 401, `"message":"No API key found in request"`, "WWW-Authenticate", "Key"},
 			{"no key, and HTML is wanted", "GET", "/closed", "", []string{"Accept", "text/html"}, 401, "<p>No API key found in request.</p>", "", ""},
 			{"key", "GET", "/closed", "", []string{"apikey", "k"}, 200, "anna anna []", "", ""},
+			{"group", "GET", "/staff", "", []string{"apikey", "k"}, 200, "staff", "", ""},
 			{"origin", "GET", "/pages/a.txt", "", []string{"Origin", "https://b.example"}, 200, "of the disk", "Access-Control-Allow-Origin", "https://b.example"},
 			{"origin of an error", "GET", "/pages/b.txt", "", []string{"Origin", "https://b.example"}, 404, "", "Access-Control-Allow-Origin", "https://b.example"},
 			{"preflight", "OPTIONS", "/pages/a.txt", "", []string{"Origin", "https://b.example", "Access-Control-Request-Method", "PUT"}, 200, "", "Access-Control-Allow-Methods", "GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS,TRACE,CONNECT"},
