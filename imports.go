@@ -7,8 +7,10 @@ package portcullis
 import (
 	_ "github.com/portcullis-gateway/portcullis/admin"
 	_ "github.com/portcullis-gateway/portcullis/caddyfile"
+	_ "github.com/portcullis-gateway/portcullis/modules/arrival"
 	_ "github.com/portcullis-gateway/portcullis/modules/command"
 	_ "github.com/portcullis-gateway/portcullis/modules/gateway"
+	_ "github.com/portcullis-gateway/portcullis/modules/outlet"
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/acl"
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/basicauth"
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/correlationid"

@@ -1,7 +1,7 @@
 // Package caddyfile teaches the Caddyfile the gateway's words: the global
 // options `gateway`, `proxy_listen`, `admin_listen`, `status_listen`,
-// `stream_listen` and `firewall`, and the site directives `gateway` and
-// `gateway_plugin`.
+// `stream_listen` and `firewall`, and the site directives `gateway`,
+// `gateway_plugin` and `arrival`.
 //
 // Caddy makes at most one app of a global option, so each option fills one.
 // An option that is given again adds to what it said before: lists grow, a
@@ -28,6 +28,8 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("gateway", httpcaddyfile.Before, "reverse_proxy")
 	httpcaddyfile.RegisterHandlerDirective("gateway_plugin", readPlugin)
 	httpcaddyfile.RegisterDirectiveOrder("gateway_plugin", httpcaddyfile.Before, "basic_auth")
+	httpcaddyfile.RegisterHandlerDirective("arrival", readArrival)
+	httpcaddyfile.RegisterDirectiveOrder("arrival", httpcaddyfile.Before, "map")
 }
 
 // option makes a global option that fills the app called name. The function

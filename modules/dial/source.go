@@ -36,18 +36,26 @@ func ParseSources(list []string) (*Sources, error) {
 			s.client = true
 			continue
 		}
-		p, err := netip.ParsePrefix(item)
-		if !strings.Contains(item, "/") {
-			var ip netip.Addr
-			ip, err = netip.ParseAddr(item)
-			p = netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen())
-		}
-		if err != nil || p.Addr().Zone() != "" {
+		p, err := ParseRange(item)
+		if err != nil {
 			return nil, fmt.Errorf("%q is no source address; expected client, an IP address of this host, or a range of such", item)
 		}
-		s.fixed = append(s.fixed, p.Masked())
+		s.fixed = append(s.fixed, p)
 	}
 	return s, nil
+}
+
+// ParseRange reads an IP address or a CIDR range.
+func ParseRange(s string) (netip.Prefix, error) {
+	if strings.Contains(s, "/") {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			return p.Masked(), nil
+		}
+	} else if ip, err := netip.ParseAddr(s); err == nil && ip.Zone() == "" {
+		ip = ip.Unmap()
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	return netip.Prefix{}, fmt.Errorf("expected an IP address or a CIDR range, got %q", s)
 }
 
 // Foreign reports whether connections may come from addresses that are not this

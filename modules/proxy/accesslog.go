@@ -7,6 +7,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 // accessLog writes one line for each request that an engine has answered, in
@@ -64,7 +66,7 @@ func (x *exchange) received() int64 {
 // story is what the gateway did with the request.
 func (x *exchange) story() []zap.Field {
 	fields := append(make([]zap.Field, 0, 10), zap.String("request_id", x.id))
-	if x.intercepts {
+	if x.intercepts || x.arrived != transparent.Unknown {
 		fields = append(fields, zap.Stringer("arrived", x.arrived), zap.Stringer("destination", x.routing.Destination))
 	}
 	if r := x.match.Route; r != nil {

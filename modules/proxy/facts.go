@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/portcullis-gateway/portcullis/modules/arrival"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/serve"
@@ -48,6 +49,9 @@ func (x *exchange) gather() {
 	public := local.Port()
 	if x.intercepts {
 		x.arrived = serve.ArrivalFrom(r.Context()).How
+	} else if x.site != nil {
+		a, _ := arrival.Of(r.Context())
+		x.arrived = a.How
 	}
 	if !x.arrived.Intercepted() { // else it is a port of somebody else's
 		public = x.options.PublicPort(public)

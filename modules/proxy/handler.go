@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/portcullis-gateway/portcullis/modules/arrival"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/serve"
 )
@@ -63,6 +64,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	h.app.Require()
+	arrival.Watch(ctx)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	holdWire()
