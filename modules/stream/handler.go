@@ -84,7 +84,7 @@ func (h *Handler) Handle(cx *layer4.Connection, _ layer4.Handler) error {
 		return err
 	}
 	defer e.drop()
-	in, protocol := intake{conn: cx, tls: h.SSL}, "tcp"
+	in, protocol := intake{conn: handedOver(cx), tls: h.SSL}, "tcp"
 	if _, ok := cx.LocalAddr().(*net.UDPAddr); ok {
 		protocol, in.tls = "udp", false
 	}
@@ -97,6 +97,19 @@ func (h *Handler) Handle(cx *layer4.Connection, _ layer4.Handler) error {
 	}
 	e.serve(f, in, nil)
 	return nil
+}
+
+// handedOver is the connection as caddy-l4 has it, with a way to end each
+// direction of its own.
+func handedOver(cx *layer4.Connection) net.Conn {
+	base := cx.Conn
+	for {
+		inner, ok := base.(*layer4.Connection)
+		if !ok {
+			return &innermost{Conn: cx, base: &outermost{Conn: base}}
+		}
+		base = inner.Conn
+	}
 }
 
 // open answers the engine, held, and makes it at first.

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -19,14 +20,15 @@ import (
 // TestHandler runs caddy-l4's own app beside the gateway's: its routes hand
 // connections over, after a look at their ClientHello and before.
 func TestHandler(t *testing.T) {
-	ports := []uint16{deadPort(t).Port(), deadPort(t).Port(), deadPort(t).Port()}
+	ports := []uint16{deadPort(t).Port(), deadPort(t).Port(), deadPort(t).Port(), deadPort(t).Port()}
 	server := func(i int, route string) string {
 		return fmt.Sprintf(`{"listen":["127.0.0.1:%d"],"routes":[%s]}`, ports[i], route)
 	}
-	layer4 := fmt.Sprintf(`{"servers":{"plain":%s,"sealed":%s,"sni":%s}}`,
+	layer4 := fmt.Sprintf(`{"servers":{"plain":%s,"sealed":%s,"sni":%s,"ends":%s}}`,
 		server(0, `{"handle":[{"handler":"gateway"}]}`),
 		server(1, `{"handle":[{"handler":"gateway","ssl":true}]}`),
-		server(2, `{"match":[{"tls":{"sni":["matched.example.com"]}}],"handle":[{"handler":"gateway","ssl":true}]}`))
+		server(2, `{"match":[{"tls":{"sni":["matched.example.com"]}}],"handle":[{"handler":"gateway","ssl":true}]}`),
+		server(3, `{"handle":[{"handler":"gateway"}]}`))
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	err := caddy.Run(&caddy.Config{
 		Admin:      &caddy.AdminConfig{Disabled: true},
@@ -59,6 +61,14 @@ func TestHandler(t *testing.T) {
 	g.route(service("tcp", serveTCP(t, echo("ended"))), schema.Object{"protocols": []any{"tls"}, "snis": []any{"ended.example.com"}})
 	g.route(service("tcp", sealed), schema.Object{"protocols": []any{"tls_passthrough"}, "snis": []any{"matched.example.com"}})
 
+	rest := make(chan string, 1)
+	ends := serveTCP(t, func(c net.Conn) {
+		c.(*net.TCPConn).CloseWrite()
+		b, _ := io.ReadAll(c)
+		rest <- string(b)
+	})
+	g.route(service("tcp", ends), schema.Object{"protocols": []any{"tcp"}, "destinations": []any{schema.Object{"port": int64(ports[3])}}})
+
 	dial := func(i int) *net.TCPConn {
 		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", ports[i]))
 		if err != nil {
@@ -76,5 +86,12 @@ func TestHandler(t *testing.T) {
 	}
 	if got := ask(t, tls.Client(dial(2), &tls.Config{ServerName: "matched.example.com", RootCAs: theirs.pool}), "hello"); got != "sealed:hello" {
 		t.Errorf("passed: got %q", got)
+	}
+	c := dial(3)
+	if b, err := io.ReadAll(c); len(b) > 0 || err != nil {
+		t.Errorf("a service that ends first: got %q, %v", b, err)
+	}
+	if ask(t, c, "goes on"); <-rest != "goes on" {
+		t.Error("what comes after the service's end is lost")
 	}
 }
