@@ -164,3 +164,28 @@ func TestSitePlugin_withoutAGateway(t *testing.T) {
 		t.Error("a store was opened")
 	}
 }
+
+// TestSitePlugin_countersAreOfOneHandler: those that say the same count apart, and
+// go on after a reload.
+func TestSitePlugin_countersAreOfOneHandler(t *testing.T) {
+	t.Parallel()
+	limited := func(path string) string {
+		return "\thandle " + path + " {\n\t\tgateway_plugin rate-limiting {\n\t\t\tyear 2\n\t\t\tlimit_by ip\n\t\t}\n\t\trespond ok\n\t}\n"
+	}
+	h := newHome(t, "http://127.0.0.1:{$SITE} {\n"+limited("/a")+limited("/b")+"}\n")
+	p := h.start()
+	ask := func(path string, status int) {
+		t.Helper()
+		if a := do(t, "GET", "http://"+p.addr("SITE")+path, ""); a.status != status {
+			t.Errorf("%s: got %d %s, want %d", path, a.status, a.body, status)
+		}
+	}
+	ask("/a", 200)
+	ask("/b", 200)
+	ask("/a", 200)
+	ask("/a", 429)
+	p.reload()
+	ask("/a", 429)
+	ask("/b", 200)
+	ask("/b", 429)
+}

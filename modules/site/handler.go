@@ -120,7 +120,11 @@ func (h *Handler) row() (*entity.Plugin, error) {
 	if refused != nil {
 		return nil, fmt.Errorf("%s: %w", h.Name, refused)
 	}
-	return entity.Decode[entity.Plugin](table.Pack(row))
+	p, err := entity.Decode[entity.Plugin](table.Pack(row))
+	if err == nil {
+		p.Route = &entity.Ref{ID: p.ID} // a scope of its own: what it counts elsewhere is no other handler's
+	}
+	return p, err
 }
 
 // known answers why the plugin cannot stand in a site; nil: it can.
@@ -128,12 +132,12 @@ func known(name string) error {
 	if strings.HasPrefix(name, plugin.Handlers+".") {
 		return fmt.Errorf("%s is a handler of Caddy's, which stands in a site by itself", name)
 	}
-	if _, ok := gateway.Catalog().Plugin(name); ok {
+	if _, ok := gateway.Catalog().Plugin(name); ok && !plugin.Adapted(name) {
 		return nil
 	}
 	var names []string
 	for _, n := range gateway.Catalog().Plugins() {
-		if !strings.HasPrefix(n, plugin.Handlers+".") {
+		if !plugin.Adapted(n) {
 			names = append(names, n)
 		}
 	}
