@@ -294,8 +294,8 @@ func (i *interceptor) lineAfter(t *testing.T, before int, route string) outletLi
 	return outletLine{}
 }
 
-// fetch asks from a host on a connection of its own.
-func (i *interceptor) fetch(t *testing.T, from *netnstest.Host, url string) (int, string) {
+// get asks from a host on a connection of its own.
+func (i *interceptor) get(t *testing.T, from *netnstest.Host, url string) (int, string) {
 	t.Helper()
 	client := clientOn(t, from, false)
 	defer client.CloseIdleConnections()
@@ -341,7 +341,7 @@ func TestOutlet_poolsAndGuards(t *testing.T) {
 			i.Gateway.Exec("ip", "addr", "add", fmt.Sprintf("10.77.2.%d/32", last), "dev", "g1")
 		}
 		for range 2 {
-			status, seen := i.fetch(t, i.Client, "http://10.77.2.2/fixed")
+			status, seen := i.get(t, i.Client, "http://10.77.2.2/fixed")
 			ap, err := netip.ParseAddrPort(seen)
 			if status != http.StatusOK || err != nil || !netip.MustParsePrefix("10.77.2.16/30").Contains(ap.Addr()) {
 				t.Errorf("got %d, the server saw %s", status, seen)
@@ -354,7 +354,7 @@ func TestOutlet_poolsAndGuards(t *testing.T) {
 	} {
 		t.Run(path, func(t *testing.T) {
 			before := len(i.log.String())
-			if status, body := i.fetch(t, i.Client, "http://10.77.2.2/"+path); status != http.StatusBadGateway {
+			if status, body := i.get(t, i.Client, "http://10.77.2.2/"+path); status != http.StatusBadGateway {
 				t.Errorf("got %d %s", status, body)
 			}
 			i.says(t, before, want)
@@ -385,7 +385,7 @@ func TestOutlet_poolsAndGuards(t *testing.T) {
 			defer c.Close()
 		}
 		before := len(i.log.String())
-		if status, body := i.fetch(t, i.Client, "http://10.77.2.2/full"); status != http.StatusBadGateway {
+		if status, body := i.get(t, i.Client, "http://10.77.2.2/full"); status != http.StatusBadGateway {
 			t.Errorf("got %d %s", status, body)
 		}
 		i.says(t, before, "from 10.77.2.40: all ports of this source address are in use")
@@ -405,7 +405,7 @@ table ip own {
 			defer i.Gateway.Nft("delete table ip own")
 			i.Gateway.Exec("nft", "insert", "rule", "inet", "gw", "pre", "tcp", "dport", "82", "accept")
 			before := len(i.log.String())
-			if status, body := i.fetch(t, i.Client, url); status != http.StatusBadGateway {
+			if status, body := i.get(t, i.Client, url); status != http.StatusBadGateway {
 				t.Errorf("got %d %s", status, body)
 			}
 			i.says(t, before, "original destination is not passed on")
@@ -537,11 +537,11 @@ http://:8000 {
 		"http://10.77.1.1:8000/":   "direct 10.77.1.1:8000",
 		"http://10.77.2.2/gateway": "10.77.2.1:",
 	} {
-		if status, body := i.fetch(t, i.Client, url); status != http.StatusOK || !strings.HasPrefix(body, want) {
+		if status, body := i.get(t, i.Client, url); status != http.StatusOK || !strings.HasPrefix(body, want) {
 			t.Errorf("%s: got %d %q, want %q", url, status, body, want)
 		}
 	}
-	if status, _ := i.fetch(t, i.Client, "http://[fd77:2::2]/"); status != http.StatusBadGateway {
+	if status, _ := i.get(t, i.Client, "http://[fd77:2::2]/"); status != http.StatusBadGateway {
 		t.Errorf("a denied destination: got %d", status)
 	}
 	if seen := i.ask(t, "tcp", netnstest.Server4); seen != netnstest.GatewayOut4.String() {

@@ -13,10 +13,10 @@ import (
 	"github.com/portcullis-gateway/portcullis/transparent/netnstest"
 )
 
-// A setup is one of the worked ones of docs/transparent.md.
-type setup struct{ caddyfile, rules, entities string }
+// A workedSetup is one of the worked ones of docs/transparent.md.
+type workedSetup struct{ caddyfile, rules, entities string }
 
-func readSetup(t *testing.T, name string) setup {
+func readSetup(t *testing.T, name string) workedSetup {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "docs", "transparent.md"))
 	if err != nil {
@@ -30,12 +30,12 @@ func readSetup(t *testing.T, name string) setup {
 	if len(found) != 3 || found[0][1] != "caddyfile" || found[1][1] != "sh" || found[2][1] != "sh" {
 		t.Fatalf("the set-up %s is not a Caddyfile, rules and entities", name)
 	}
-	return setup{found[0][2], found[1][2], found[2][2]}
+	return workedSetup{found[0][2], found[1][2], found[2][2]}
 }
 
 // run starts the gateway as the page says, with servers on the ports 80 and 8080
 // that answer the address they see.
-func (s setup) run(t *testing.T) *interceptor {
+func (s workedSetup) run(t *testing.T) *interceptor {
 	t.Helper()
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("needs curl: apt-get install curl")
@@ -86,7 +86,7 @@ func TestTransparentSetups(t *testing.T) {
 // says of it.
 func (i *interceptor) visit(t *testing.T, from *netnstest.Host, url string, before int) (string, outletLine) {
 	t.Helper()
-	status, seen := i.fetch(t, from, url)
+	status, seen := i.get(t, from, url)
 	if status != http.StatusOK {
 		t.Fatalf("%s: got %d %s", url, status, seen)
 	}
