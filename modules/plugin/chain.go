@@ -145,6 +145,7 @@ type Chain struct {
 	rewrites bool
 	logs     bool
 	stands   bool // something may stand between clients and services
+	keeps    bool // something of a request may be in use when it is over
 }
 
 // A step is one plugin of a chain, in the configurations that a request may
@@ -244,6 +245,7 @@ func compile(g *Globals, route, service *Bindings, serviceID uuid.UUID, stream b
 			c.stands = c.stands || in.takes.around != nil
 			c.rewrites = c.rewrites || in.takes.rewrite != nil
 			c.logs = c.logs || in.takes.log != nil
+			c.keeps = c.keeps || in.takes.log != nil || in.takes.middleware != nil
 		})
 	}
 	c.order = c.ordering()
@@ -321,6 +323,11 @@ func (c *Chain) Len() int {
 	}
 	return len(c.steps)
 }
+
+// Forgets reports whether no plugin knows anything of a request when it is over,
+// so that its memory can serve the next. Loggers may have put headers into a
+// queue, and middleware may have passed the request to anybody.
+func (c *Chain) Forgets() bool { return c == nil || !c.keeps }
 
 // choose answers the instance of a step for a consumer, who may be nil.
 func (s *step) choose(g *Globals, consumer *uuid.UUID) *Instance {

@@ -175,10 +175,14 @@ func (x *exchange) end() {
 // any more. The same is then true of the request, and the server is told so. It
 // is for what most requests are: one try, no body, and nobody who watched.
 func (x *exchange) recycle() *try {
-	if !x.whole || x.tries != 1 || x.plugins != nil || !x.body.none || !x.last.forgotten() {
+	if !x.whole || x.tries != 1 || !x.chain.Forgets() || !x.body.none || !x.last.forgotten() {
 		return nil
 	}
-	if w, ok := x.w.(http1.Recycler); ok {
+	w := x.w
+	if x.below != nil {
+		w = x.below
+	}
+	if w, ok := w.(http1.Recycler); ok {
 		w.Recycle()
 	}
 	return x.last

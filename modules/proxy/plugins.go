@@ -19,9 +19,10 @@ import (
 
 // acting is the part of an exchange that requests have on which plugins act.
 type acting struct {
-	plugins *plugin.Exchange // nil: none does
-	chain   *plugin.Chain    // nil: the route is not known yet
-	epoch   *plugin.Epoch    // that was entered
+	plugins *plugin.Exchange    // nil: none does
+	chain   *plugin.Chain       // nil: the route is not known yet
+	below   http.ResponseWriter // that the chain's writer writes to
+	epoch   *plugin.Epoch       // that was entered
 }
 
 // enter keeps the snapshot's plugins alive to the end of the exchange. It
@@ -86,7 +87,7 @@ func (x *exchange) rewrite(c *plugin.Chain) bool {
 // through passes the request through the plugins of its route, and on.
 func (x *exchange) through(c *plugin.Chain) {
 	p := x.expose()
-	x.chain = c
+	x.chain, x.below = c, x.w
 	x.w = c.Wrap(p, x.w)
 	err := c.Access(p)
 	if s := p.Status(); s != 0 && !x.started { // middleware wrote the response
