@@ -52,6 +52,9 @@ func plainGateway(t testing.TB) (*gatewayTest, *sink, *http.Request) {
 }
 
 func TestServe_allocations(t *testing.T) {
+	if race {
+		t.Skip("counts allocations, which needs a build without the race detector")
+	}
 	e, w, r := plainRequest(t)
 	const budget = 10
 	if n := testing.AllocsPerRun(500, func() { clear(w.h); e.ServeHTTP(w, r) }); n > budget {
@@ -110,6 +113,9 @@ func (g *gatewayTest) elsewhere(n int) {
 
 // TestServe_emptyChain holds that plugins of other routes cost no allocation.
 func TestServe_emptyChain(t *testing.T) {
+	if race {
+		t.Skip("counts allocations, which needs a build without the race detector")
+	}
 	var allocations [2]float64
 	for i, n := range []int{0, 100} {
 		g, w, r := plainGateway(t)
