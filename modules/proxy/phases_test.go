@@ -31,12 +31,12 @@ type witness struct {
 }
 
 var (
-	first = &witness{name: "witness-first", priority: 2000000}
+	foremost = &witness{name: "witness-first", priority: 2000000}
 	last  = &witness{name: "witness-last", priority: -2000000}
 )
 
 func init() {
-	caddy.RegisterModule(first)
+	caddy.RegisterModule(foremost)
 	caddy.RegisterModule(last)
 }
 
@@ -162,7 +162,7 @@ func TestPhases_afterAnAnswer(t *testing.T) {
 			g.loader.Adapt, g.loader.Example = handlers.Load, handlers.Example
 			g.route(to(up), schema.Object{"paths": []any{"/a"}})
 			g.route(schema.Object{"host": "127.0.0.1", "port": int64(deadPort(t)), "retries": int64(0)}, schema.Object{"paths": []any{"/dead"}})
-			g.insert("plugins", schema.Object{"name": first.name})
+			g.insert("plugins", schema.Object{"name": foremost.name})
 			g.insert("plugins", schema.Object{"name": last.name})
 			if tt.plugin != nil {
 				g.insert("plugins", tt.plugin)
@@ -192,7 +192,7 @@ func TestPhases_failureOfAPlugin(t *testing.T) {
 	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {})
 	g := start(t, gateway.Settings{})
 	g.route(to(up), schema.Object{"paths": []any{"/a"}})
-	g.insert("plugins", schema.Object{"name": first.name, "config": schema.Object{"fail": true}})
+	g.insert("plugins", schema.Object{"name": foremost.name, "config": schema.Object{"fail": true}})
 	g.insert("plugins", schema.Object{"name": last.name})
 	heard()
 	resp, _ := g.get("/a")
