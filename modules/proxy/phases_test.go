@@ -32,7 +32,7 @@ type witness struct {
 
 var (
 	foremost = &witness{name: "witness-first", priority: 2000000}
-	last  = &witness{name: "witness-last", priority: -2000000}
+	last     = &witness{name: "witness-last", priority: -2000000}
 )
 
 func init() {
