@@ -98,9 +98,9 @@ var house = []room{
 	{path: "modules/plugin/requestsizelimiting", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore}},
 	{path: "modules/plugin/logentry", floor: 5, beside: []string{"modules/plugin"}, uses: []string{uuid}},
 	{path: "modules/plugin/filelog", floor: 5, beside: []string{"modules/plugin", "modules/plugin/logentry"}, uses: []string{caddyCore, zap}},
-	{path: "modules/plugin/httplog", floor: 5, beside: []string{"modules/plugin", "modules/plugin/logentry"}, uses: []string{caddyCore, zap}},
-	{path: "modules/plugin/prometheus", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid, zap, "github.com/prometheus/client_golang"}},
-	{path: "modules/plugin/requesttermination", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore}},
+	{path: "modules/plugin/httplog", floor: 5, beside: []string{"modules/plugin", "modules/plugin/logentry"}, uses: []string{caddyCore}},
+	{path: "modules/plugin/prometheus", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, "github.com/prometheus/client_golang"}},
+	{path: "modules/plugin/requesttermination", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid}},
 	{path: "modules/plugin/requesttransformer", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, zap}},
 	{path: "modules/plugin/responsetransformer", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, zap}},
 

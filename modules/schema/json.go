@@ -94,7 +94,7 @@ func (w *writer) record(b []byte, fields, over *Fields, o Object) []byte {
 func (w *writer) value(b []byte, f *Field, v any) []byte {
 	switch v := v.(type) {
 	case string:
-		return appendString(b, v)
+		return AppendString(b, v)
 	case []any:
 		if (f.Kind == Array || f.Kind == Set) && f.Elem != nil {
 			b = append(b, '[')
@@ -123,7 +123,7 @@ func appendMap(b []byte, m map[string]any, value func([]byte, any) []byte) []byt
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(b, k)
+		b = AppendString(b, k)
 		b = append(b, ':')
 		b = value(b, m[k])
 	}
@@ -142,7 +142,7 @@ func appendAny(b []byte, v any) []byte {
 	case float64:
 		return appendFloat(b, v)
 	case string:
-		return appendString(b, v)
+		return AppendString(b, v)
 	case []any:
 		b = append(b, '[')
 		for i, e := range v {
@@ -167,8 +167,8 @@ func appendFloat(b []byte, x float64) []byte {
 	return strconv.AppendFloat(b, x, format, -1, 64)
 }
 
-// appendString writes a JSON string. What is not UTF-8 becomes U+FFFD.
-func appendString(b []byte, s string) []byte {
+// AppendString writes a JSON string. What is not UTF-8 becomes U+FFFD.
+func AppendString(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
 	start := 0

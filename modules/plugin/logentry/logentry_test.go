@@ -88,8 +88,9 @@ func TestArguments(t *testing.T) {
 		"a%20b=c+d&e=%zz": `{"a b":"c d","e":"%zz"}`,
 		"a=<&>":           `{">":true,"a":"<"}`,
 	} {
-		got, err := arguments(query).MarshalJSON()
-		if strings.TrimSpace(string(got)) != want || err != nil {
+		w := begin()
+		w.strs("q", arguments(query))
+		if got := string(w.b); got != `{"q":`+want {
 			t.Errorf("%q: got %s, want %s", query, got, want)
 		}
 	}
@@ -144,7 +145,7 @@ func TestOf_whatPluginsNote(t *testing.T) {
 	x.Note("correlation_id", "second")
 	x.Note("never", func() {}) // JSON cannot tell it
 	got := string(Of(x))
-	if !json.Valid([]byte(got)) || !strings.HasSuffix(got, `,"more":{"<":null,"a":[1]},"correlation_id":"second","never":null}`) {
+	if !json.Valid([]byte(got)) || !strings.Contains(got, `,"more":{"\u003c":null,"a":[1]},"correlation_id":"second","never":null,`) {
 		t.Errorf("got %s", got)
 	}
 	if strings.ContainsAny(got, "\n") {

@@ -7,9 +7,9 @@ import (
 
 // secure is what was agreed on with a client that speaks TLS.
 type secure struct {
-	Version      string `json:"version"`
-	Cipher       string `json:"cipher"`
-	ClientVerify string `json:"client_verify"`
+	version      string
+	cipher       string
+	clientVerify string
 }
 
 func secureOf(s *tls.ConnectionState) *secure {
@@ -24,7 +24,7 @@ func secureOf(s *tls.ConnectionState) *secure {
 		verified = "FAILED"
 	}
 	version := strings.ReplaceAll(tls.VersionName(s.Version), " ", "v") // "TLS 1.3"
-	return &secure{Version: strings.ReplaceAll(version, "TLSv1.0", "TLSv1"), Cipher: cipher(s.CipherSuite), ClientVerify: verified}
+	return &secure{version: strings.ReplaceAll(version, "TLSv1.0", "TLSv1"), cipher: cipher(s.CipherSuite), clientVerify: verified}
 }
 
 // cipher is a suite's name in OpenSSL, which nginx tells. Those of TLS 1.3 have

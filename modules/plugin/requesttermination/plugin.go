@@ -3,16 +3,21 @@
 package requesttermination
 
 import (
+	"encoding/json"
 	"io"
+	"mime"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/google/uuid"
 
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/plugin"
+	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
 
@@ -137,13 +142,16 @@ func (p *Plugin) echo(x *plugin.Exchange) any {
 	if err != nil {
 		host = r.Host
 	}
+	request := map[string]any{
+		"scheme": x.Scheme, "host": host, "port": port, "headers": flat(x.Header()), "query": flat(r.URL.Query()),
+		"raw_body": string(raw), "method": r.Method, "path": r.URL.EscapedPath(), "uri_captures": captures(x.Captures),
+	}
+	if body := read(x.Header().Get("Content-Type"), raw); body != nil {
+		request["body"] = body
+	}
 	answer := map[string]any{
-		"kong": map[string]any{"node_id": p.node, "worker_pid": os.Getpid(), "hostname": p.hostname},
-		"request": map[string]any{
-			"scheme": x.Scheme, "host": host, "port": port, "headers": flat(x.Header()), "query": flat(r.URL.Query()),
-			"body": string(raw), "raw_body": string(raw), "method": r.Method, "path": r.URL.Path, "uri_captures": nil,
-		},
-		"matched_route": nil, "matched_service": nil,
+		"kong":    map[string]any{"node_id": p.node, "worker_pid": os.Getpid(), "hostname": p.hostname},
+		"request": request,
 	}
 	if p.Message != "" {
 		answer["message"] = p.Message
@@ -151,12 +159,51 @@ func (p *Plugin) echo(x *plugin.Exchange) any {
 		answer["message"] = text
 	}
 	if x.Route != nil {
-		answer["matched_route"] = x.Route
+		answer["matched_route"] = stored(x.Directory, "routes", x.Route.ID, x.Route)
 	}
 	if x.Service != nil {
-		answer["matched_service"] = x.Service
+		answer["matched_service"] = stored(x.Directory, "services", x.Service.ID, x.Service)
 	}
 	return answer
+}
+
+// read is what a body of JSON or of a form says; nil: it is neither
+// (kong.request.get_body).
+func read(contentType string, raw []byte) any {
+	switch kind, _, _ := mime.ParseMediaType(contentType); kind {
+	case "application/json":
+		if json.Valid(raw) {
+			return json.RawMessage(raw)
+		}
+	case "application/x-www-form-urlencoded":
+		if values, err := url.ParseQuery(string(raw)); err == nil {
+			return flat(values)
+		}
+	}
+	return nil
+}
+
+// captures are those of the route's path, by name and by number.
+func captures(c router.Captures) any {
+	named, unnamed := map[string]string{}, make([]string, c.Len())
+	for i, name := range c.Names() {
+		text, _ := c.Group(i)
+		if name != "" {
+			named[name] = text
+		}
+		if i > 0 {
+			unnamed[i-1] = text
+		}
+	}
+	return map[string]any{"named": named, "unnamed": unnamed}
+}
+
+// stored is the row of an entity, in the form of the Admin API.
+func stored(d plugin.Directory, table string, id uuid.UUID, otherwise any) any {
+	if row, ok := d.Get(table, id); ok {
+		return json.RawMessage(row.Data)
+	}
+	return otherwise
 }
 
 // flat has a list only where there are several values.

@@ -42,6 +42,22 @@ func TestRequestTermination(t *testing.T) {
 	}
 }
 
+func TestRequestTermination_echoReadsTheBody(t *testing.T) {
+	for _, tt := range []struct{ contentType, body, want string }{
+		{"application/json; charset=utf-8", `{"a": [1]}`, `"body":{"a":[1]}`},
+		{"application/x-www-form-urlencoded", "a=1&b=2&b=3", `"body":{"a":"1","b":["2","3"]}`},
+		{"application/json", "{", `"raw_body":"{"`},
+		{"text/plain", "a=1", `"raw_body":"a=1"`},
+	} {
+		g := plugintest.New(t)
+		g.Add("request-termination", `{"echo": true, "status_code": 200}`)
+		body := plugintest.Body(g.Do("POST", "http://example.com/a", tt.body, plugintest.Header("Content-Type", tt.contentType)))
+		if !strings.Contains(body, tt.want) || strings.Contains(body, `"body":null`) || !strings.Contains(body, `"uri_captures":{"named":{},"unnamed":[]}`) {
+			t.Errorf("%s: %s lacks %s", tt.contentType, body, tt.want)
+		}
+	}
+}
+
 func TestRequestTermination_refusesWhatDoesNotGoTogether(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"message": "a", "body": "b"}`: "message cannot be used with content_type or body",
