@@ -118,6 +118,9 @@ func urlOf(x *plugin.Exchange) string {
 	if x.Request.TLS != nil {
 		scheme = "https"
 	}
+	if x.Port == "" { // a Unix socket
+		return scheme + "://" + x.Hostname + x.Request.RequestURI
+	}
 	return scheme + "://" + x.Hostname + ":" + x.Port + x.Request.RequestURI
 }
 
