@@ -232,7 +232,7 @@ func TestHandlers_refusals(t *testing.T) {
 		config      schema.Object
 		want        string
 	}{
-		{"throttle", tcp, schema.Object{"speed": "slow"}, `unknown field "speed"`},
+		{"throttle", tcp, schema.Object{"speed": "slow"}, "config.speed: unknown field"},
 		{"throttle", tcp, schema.Object{"read_bytes_per_second": int64(-1)}, "bytes per second must be at least 0"},
 		{"throttle", udp, schema.Object{}, "must match the associated route's protocols"},
 		{"tee", tcp, schema.Object{}, "plugin 'layer4.handlers.tee' not enabled; add it to the 'plugins' configuration property"},
