@@ -320,3 +320,74 @@ func TestFirewall_command(t *testing.T) {
 	}
 	i.bare()
 }
+
+// Datagrams and HTTP/3 come to their listeners by the rules that are kept with
+// them, and stop when the gateway is gone.
+func TestFirewall_datagrams(t *testing.T) {
+	i := intercept(t, `{
+	gateway {
+		store bolt {$HOME}/gateway.db
+	}
+	proxy_listen 0.0.0.0:8443 ssl http2 http3 transparent
+	stream_listen 0.0.0.0:9053 udp transparent, [::]:9053 udp transparent
+	admin_listen 127.0.0.1:8001
+	status_listen off
+	firewall {
+		rate 1000/second
+		intercept udp dport 443 iifname g0 daddr 0.0.0.0/0
+		intercept udp dport 53 iifname g0 to :9053
+	}
+}
+`)
+	i.forward()
+	i.write("services", map[string]any{"name": "behind", "protocol": "udp", "host": "10.77.2.2", "port": 9000})
+	i.write("services/behind/routes", map[string]any{"protocols": []string{"udp"}, "destinations": []any{map[string]any{"port": 53}}})
+	serveSeen(t, i.Server, netip.AddrPortFrom(netnstest.Server4, 443), false)
+	echoOn(t, i.Server, "10.77.2.2:9000")
+	echoOn(t, i.Server, "10.77.2.2:53")
+	echoOn(t, i.Server, "[fd77:2::2]:53")
+
+	resp, err := quicOn(t, i.Client).Get("https://10.77.2.2/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if resp.ProtoMajor != 3 || !strings.HasPrefix(string(body), netnstest.GatewayOut4.String()+":") {
+		t.Errorf("got %s %s %s", resp.Proto, resp.Status, body)
+	}
+	for _, to := range []string{"10.77.2.2:53", "[fd77:2::2]:53"} {
+		if got, err := askUDP(t, i.Client, to, "hello", 5*time.Second); err != nil || got != "10.77.2.2:9000 hello" {
+			t.Errorf("%s: got %q, %v", to, got, err)
+		}
+	}
+	i.agrees()
+	_ = i.cmd.Process.Kill()
+	for deadline := time.Now().Add(patience); strings.Contains(i.Gateway.Exec("ss", "-lun"), ":9053"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it still listens")
+		}
+	}
+	if got, err := askUDP(t, i.Client, "10.77.2.2:53", "hello", time.Second); err == nil {
+		t.Errorf("the client got past the gateway: %q", got)
+	}
+}
+
+// Without the capability, a configuration with the option does not start, and
+// says what it needs.
+func TestFirewall_missingCapability(t *testing.T) {
+	if _, err := exec.LookPath("setpriv"); err != nil {
+		t.Skip("needs setpriv (Debian: apt-get install util-linux)")
+	}
+	n := netnstest.New(t)
+	h := newHome(t, keptFile)
+	out, err := without(n, h, "-net_admin", nil).CombinedOutput()
+	if err == nil {
+		t.Fatal("the gateway ran")
+	}
+	for _, want := range []string{"firewall: ", "CAP_NET_ADMIN", "AmbientCapabilities"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("the output does not tell %q:\n%s", want, out)
+		}
+	}
+}

@@ -212,6 +212,19 @@ func TestNew_notes(t *testing.T) {
 	}
 }
 
+// What an operator writes may stand in comments, which it does not end.
+func TestPlan_comments(t *testing.T) {
+	p := mustPlan(t, Settings{Intercept: []string{"tcp dport 80\niifname \"eth0\""}}, "proxy_listen 0.0.0.0:8000 transparent")
+	for _, text := range []string{p.NFT(), p.IP6Tables()} {
+		if !strings.Contains(text, `"no IPv6 listener for tcp dport 80 iifname eth0"`) {
+			t.Errorf("got\n%s", text)
+		}
+	}
+	if text, err := p.PF(true); err != nil || !strings.Contains(text, "# no IPv6 listener for tcp dport 80 iifname eth0\n") {
+		t.Errorf("got %v\n%s", err, text)
+	}
+}
+
 func TestTidy(t *testing.T) {
 	got, err := parsePrefixes("x", []string{"10.1.2.3", "::/0", "10.0.0.0/8", "192.0.2.9/24", "10.0.0.0/8", "::ffff:10.2.0.1", "fd00::1"})
 	if err != nil {
@@ -235,7 +248,7 @@ func FuzzParseIntercept(f *testing.F) {
 			return
 		}
 		in := intake{family: ip4, proto: i.proto, ports: i.ports, interfaces: i.interfaces, from: ofFamily(i.from, ip4), to: ofFamily(i.to, ip4)}
-		for _, rule := range append(in.xtMatches(), in.nftMatch(), in.pfMatch("any")) {
+		for _, rule := range append(in.xtMatches(), in.nftMatch(), in.pfMatch("any"), comment(intake{text: text}.why())) {
 			if strings.ContainsAny(rule, "\n;#$`\\") {
 				t.Errorf("%q becomes %q", text, rule)
 			}

@@ -57,12 +57,12 @@ func xtNotOthers(f family) string {
 // xtRules are the rules of chains, by their names.
 type xtRules map[string][]string
 
-func (r xtRules) add(chain, comment string, words ...string) {
+func (r xtRules) add(chain, why string, words ...string) {
 	target := ""
 	if last := len(words) - 1; strings.HasPrefix(words[last], "-j ") {
 		words, target = words[:last], words[last]
 	}
-	words = append(slices.Clone(words), "-m comment --comment "+strconv.Quote(shorten(comment)), target)
+	words = append(slices.Clone(words), "-m comment --comment "+strconv.Quote(comment(why)), target)
 	r.plain(chain, words...)
 }
 

@@ -137,7 +137,8 @@ func without(list, other []string) (rest []string) {
 }
 
 // Apply brings the plan into the kernel and reports whether that changed
-// anything. If it fails, all is as before.
+// anything. If something cannot be added, all is as before; it is an error, too, if
+// what is not wanted any more cannot be taken out.
 func (p *Plan) Apply(ctx context.Context) (changed bool, err error) {
 	if runtime.GOOS != "linux" {
 		return false, errSystem

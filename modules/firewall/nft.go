@@ -54,8 +54,8 @@ type nftChain struct {
 	rules      []string
 }
 
-func (c *nftChain) add(comment string, words ...string) {
-	words = append(words, "comment "+strconv.Quote(shorten(comment)))
+func (c *nftChain) add(why string, words ...string) {
+	words = append(words, "comment "+strconv.Quote(comment(why)))
 	c.rules = append(c.rules, join(words...))
 }
 
@@ -70,8 +70,20 @@ func join(words ...string) string {
 	return strings.Join(full, " ")
 }
 
-// shorten keeps a comment within what nft takes: 128 bytes.
-func shorten(comment string) string { return comment[:min(len(comment), 120)] }
+// comment makes a text one that every format takes as a comment: within the 128
+// bytes of nft, and without what ends a string or a line.
+func comment(text string) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case r == '"' || r == '\\':
+			return -1
+		case r < ' ' || r > '~':
+			return ' '
+		}
+		return r
+	}, text)
+	return text[:min(len(text), 120)]
+}
 
 func (p *Plan) nftTable() string {
 	var b strings.Builder

@@ -35,7 +35,7 @@ func (p *Plan) PF(openBSD bool) (string, error) {
 		if in.by == byNobody || openBSD {
 			continue
 		}
-		fmt.Fprintf(&b, "# %s\n", in.why())
+		fmt.Fprintf(&b, "# %s\n", comment(in.why()))
 		for _, iif := range orAny(in.interfaces) {
 			fmt.Fprintln(&b, join("rdr pass", option("on", iif), in.pfMatch("! (self)"), "->", in.pfAt().String(), "port", fmt.Sprint(in.port)))
 		}
@@ -48,7 +48,7 @@ func (p *Plan) PF(openBSD bool) (string, error) {
 			} else if in.by != byNobody {
 				continue
 			}
-			fmt.Fprintf(&b, "# %s\n", in.why())
+			fmt.Fprintf(&b, "# %s\n", comment(in.why()))
 			fmt.Fprintln(&b, join(verb, option("on", iif), in.pfMatch("! (self)"), target))
 		}
 	}
