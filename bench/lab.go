@@ -292,7 +292,7 @@ func (l *lab) render(name string, s *server) (string, error) {
 	var b strings.Builder
 	err = t.ExecuteTemplate(&b, name, map[string]any{
 		"Dir": s.dir, "Data": l.dir, "Cert": l.cert, "Key": l.key, "Small": small, "Files": l.files, "Connections": l.files/2 - 100,
-		"Pair": filepath.Join(l.dir, "pair.pem"), "Core": l.loadCore,
+		"Pair": filepath.Join(l.dir, "pair.pem"), "Core": l.loadCore, "Flags": flagsOf(s.name),
 	})
 	return b.String(), err
 }

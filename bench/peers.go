@@ -35,6 +35,7 @@ func peers() map[string]peer {
 		gateway("portcullis/basic-auth", 1, chain("basic-auth")),
 		gateway("portcullis/prometheus", 1, chain("prometheus")),
 		gateway("portcullis/five", 1, chain("key-auth", "acl", "rate-limiting", "correlation-id", "request-transformer")),
+		gateway("portcullis/transparent", 1, ""),
 		gateway("base", 1, ""),
 		gateway("base/routes", manyRoutes, ""),
 
@@ -43,6 +44,7 @@ func peers() map[string]peer {
 		{name: "caddy-l4", template: "caddy-l4.caddyfile", command: runCaddy},
 		streams("portcullis/stream"),
 		streams("portcullis/stream, plain"),
+		streams("portcullis/stream, transparent"),
 		streams("base/stream"),
 	} {
 		all[p.name] = p
@@ -71,6 +73,19 @@ var settings = map[string]string{
 	"prometheus":          "{status_code_metrics: true, latency_metrics: true, bandwidth_metrics: true}",
 	"rate-limiting":       "{minute: 1000000000}",
 	"request-transformer": "{add: {headers: ['x-gateway:yes']}}",
+}
+
+// flagsOf are flags for all listeners of a gateway. Without the privilege, those of
+// `transparent` take redirected connections only; for the others it is the same
+// work.
+func flagsOf(name string) string {
+	switch {
+	case !strings.HasSuffix(name, "transparent"):
+		return ""
+	case os.Geteuid() == 0:
+		return " transparent"
+	}
+	return " transparent=redirect"
 }
 
 // chain writes the items of a declarative file that put plugins on all services.

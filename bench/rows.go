@@ -115,6 +115,26 @@ func rows() []row {
 			load: func(l *lab, s *server, _ time.Duration) (sample, error) { return l.idle(s) },
 		},
 		{
+			name: "transparent", title: "HTTP/1.1, a new connection for each request, on a listener with the flag transparent and on one without",
+			unit: "requests/s", subject: "portcullis/transparent", peers: []string{"portcullis"},
+			load: simply("visits", "http", 64),
+		},
+		{
+			name: "transparent-kept", title: "HTTP/1.1, 64 kept connections, on a listener with the flag transparent and on one without",
+			unit: "requests/s", subject: "portcullis/transparent", peers: []string{"portcullis"},
+			load: requests(0),
+		},
+		{
+			name: "transparent-stream", title: "TCP, a new connection for each request and answer, on a listener with the flag transparent and on one without",
+			unit: "connections/s", subject: "portcullis/stream, transparent", peers: []string{"portcullis/stream"},
+			load: simply("once", "once", 64),
+		},
+		{
+			name: "transparent-bulk", title: "TCP, as much as possible on 2 connections, on a listener with the flag transparent and on one without",
+			unit: "MB/s", subject: "portcullis/stream, transparent", peers: []string{"portcullis/stream"},
+			load: simply("bulk", "bulk", 2),
+		},
+		{
 			name: "stream-connections", title: "TCP, a new connection for each request and answer",
 			unit: "connections/s", subject: "portcullis/stream", peers: tcp, load: simply("once", "once", 64),
 		},

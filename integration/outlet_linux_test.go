@@ -603,3 +603,67 @@ func openNode(n *netnstest.Net) {
 		_, _ = io.ReadAll(c)
 	})
 }
+
+// Datagrams go to the original destination with the client's address, too.
+func TestOutlet_datagrams(t *testing.T) {
+	i := intercept(t, `{
+	gateway {
+		store bolt {$HOME}/gateway.db
+	}
+	proxy_listen off
+	stream_listen 0.0.0.0:9053 udp transparent, [::]:9053 udp transparent
+	admin_listen 127.0.0.1:{$ADMIN}
+	status_listen off
+}
+`)
+	i.Gateway.RouteMarked("1", "100")
+	i.Gateway.Nft(`
+table inet gw {
+	chain pre {
+		type filter hook prerouting priority mangle; policy accept;
+		fib daddr type local return
+		iifname "g0" udp dport 53 tproxy to :9053 meta mark set 1 accept
+		iifname "g0" udp dport 53 drop
+	}
+}`)
+	i.Gateway.Nft(returnPath)
+	i.write("services", map[string]any{"name": "names", "url": "udp://original_destination", "source_addresses": []string{"client"}})
+	i.write("services/names/routes", map[string]any{"name": "names", "protocols": []string{"udp"}, "destinations": []any{map[string]any{"port": 53}}})
+	for server, client := range map[netip.Addr]netip.Addr{netnstest.Server4: netnstest.Client4, netnstest.Server6: netnstest.Client6} {
+		to := netip.AddrPortFrom(server, 53)
+		var from net.PacketConn
+		var c net.Conn
+		var err error
+		i.Server.Do(func() { from, err = net.ListenPacket("udp", to.String()) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer from.Close()
+		go func() {
+			b := make([]byte, 64)
+			for {
+				_, seen, err := from.ReadFrom(b)
+				if err != nil {
+					return
+				}
+				_, _ = from.WriteTo([]byte(seen.String()), seen)
+			}
+		}()
+		i.Client.Do(func() { c, err = net.Dial("udp", to.String()) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprint(c, "who am I")
+		b := make([]byte, 64)
+		n, err := c.Read(b)
+		if err != nil {
+			t.Errorf("%s: %v", to, err)
+			continue
+		}
+		if seen, err := netip.ParseAddrPort(string(b[:n])); err != nil || seen.Addr() != client {
+			t.Errorf("%s saw %q, want %s", to, b[:n], client)
+		}
+	}
+}
