@@ -101,7 +101,7 @@ func (m *autoHTTPS) manage() {
 	if len(hosts) == 0 {
 		return
 	}
-	m.logger.Info("managing certificates for hosts of routes", zap.Int("count", len(hosts)), zap.Strings("hosts", first(hosts, 20)))
+	m.logger.Info("managing certificates for hosts of routes", zap.Int("count", len(hosts)), zap.Strings("hosts", sorted(hosts, 20)))
 	if err := m.tls.Manage(hosts); err != nil {
 		m.logger.Error("certificates cannot be managed", zap.Error(err))
 		return
@@ -109,8 +109,8 @@ func (m *autoHTTPS) manage() {
 	maps.Copy(m.managed, hosts)
 }
 
-// first are some names of a set, in their order.
-func first(set map[string]struct{}, n int) []string {
+// sorted are some names of a set, in their order.
+func sorted(set map[string]struct{}, n int) []string {
 	names := slices.Sorted(maps.Keys(set))
 	return names[:min(n, len(names))]
 }
