@@ -23,6 +23,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/http1"
 	"github.com/portcullis-gateway/portcullis/modules/node"
 	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
@@ -231,6 +232,27 @@ func (g *gatewayTest) raw() (net.Conn, *bufio.Reader) {
 	g.t.Cleanup(func() { c.Close() })
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	return c, bufio.NewReader(c)
+}
+
+// direct serves the engine by the gateway's own server of HTTP/1, as its listeners
+// do; it answers the URL.
+func (g *gatewayTest) direct() string {
+	g.t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	s := &http1.Server{Handler: g.engine}
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		_ = s.Serve(ln)
+	}()
+	g.t.Cleanup(func() {
+		s.Close()
+		<-over
+	})
+	return "http://" + ln.Addr().String()
 }
 
 // logged finds the lines with a message.

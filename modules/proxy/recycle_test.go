@@ -39,6 +39,7 @@ func TestRecycle_nothingMixes(t *testing.T) {
 		}
 	})
 	g.route(to(up), schema.Object{"paths": []any{"/"}})
+	url := g.direct()
 	kinds := []string{"plain", "plain", "empty", "chunked", "early", "body", "head", "many"}
 	var clients sync.WaitGroup
 	for c := range 8 {
@@ -57,7 +58,7 @@ func TestRecycle_nothingMixes(t *testing.T) {
 				case "empty":
 					want = ""
 				}
-				r, err := http.NewRequest(method, g.server.URL+"/"+mark+"?"+mark, body)
+				r, err := http.NewRequest(method, url+"/"+mark+"?"+mark, body)
 				if err != nil {
 					t.Error(err)
 					return

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -8,6 +9,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/portcullis-gateway/portcullis/modules/http1"
+	"github.com/portcullis-gateway/portcullis/modules/relay"
 )
 
 // respond passes an upstream's response to the client, and ends the try.
@@ -77,8 +81,16 @@ func (x *exchange) copyBody(t *try, resp *http.Response) {
 	pool := buffersFor(resp)
 	buf := pool.Get().(*[]byte)
 	defer pool.Put(buf)
+	var pipe *relay.Pipe // nil for a small body
+	if pool == &largeBuffers {
+		pipe = new(relay.Pipe)
+		defer pipe.Close()
+	}
 	for {
 		t.watch.begin(reading)
+		if pipe != nil && x.splice(t, resp, pipe) {
+			continue
+		}
 		n, err := resp.Body.Read(*buf)
 		t.watch.finish(reading)
 		t.watch.begin(sending)
@@ -103,6 +115,29 @@ func (x *exchange) copyBody(t *try, resp *http.Response) {
 			x.brokenBody(t, err)
 		}
 	}
+}
+
+// splice passes a piece of the body on inside of the kernel, and reports whether it
+// could.
+func (x *exchange) splice(t *try, resp *http.Response, pipe *relay.Pipe) bool {
+	n, err := http1.Splice(x.w, resp.Body, pipe,
+		func() {
+			t.watch.finish(reading)
+			t.watch.begin(sending)
+		},
+		func(n int) {
+			x.sent += int64(n)
+			t.watch.begin(sending)
+		})
+	t.watch.finish(sending)
+	var side *relay.SideError
+	if errors.As(err, &side) {
+		if side.Upstream {
+			x.brokenBody(t, side.Err)
+		}
+		panic(http.ErrAbortHandler) // the client is gone
+	}
+	return n > 0
 }
 
 // brokenBody ends the exchange when the upstream's body broke off. The client

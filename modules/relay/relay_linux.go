@@ -4,11 +4,8 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // Between two TCP connections bytes are copied by whichever way is the cheaper:
@@ -17,16 +14,9 @@ import (
 // brings them here. Neither way holds memory or a pipe while nothing comes.
 const (
 	smallBuffer  = 16 << 10
-	pipeSize     = 1 << 20
 	fullReads    = 2  // so many full buffers in a row begin the splicing
 	smallSplices = 16 // so many pieces in a row that a buffer takes end it
 )
-
-// spliced counts the bytes that went through pipes.
-var spliced atomic.Int64
-
-// Spliced is how many bytes the relays of this process have spliced.
-func Spliced() int64 { return spliced.Load() }
 
 var smallBuffers = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
 
@@ -149,76 +139,24 @@ func (c *copier) wait() {
 
 // splice copies through a pipe until the source has ended, or sends little.
 func (c *copier) splice() error {
-	var (
-		p    *pipe
-		n    int
-		left int
-		err  error
-	)
-	fill := func(fd uintptr) bool {
-		if p == nil {
-			if p, err = getPipe(); err != nil {
-				return true
-			}
-		}
-		n, err = retry(func() (int64, error) {
-			return unix.Splice(int(fd), nil, p.w, nil, pipeSize, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
-		})
-		if err == unix.EAGAIN {
-			p.put()
-			p = nil
-			return false
-		}
-		return true
-	}
-	empty := func(fd uintptr) bool {
-		for left > 0 {
-			var k int
-			k, err = retry(func() (int64, error) {
-				return unix.Splice(p.r, nil, int(fd), nil, left, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
-			})
-			if err == unix.EAGAIN {
-				c.wait()
-				return false
-			}
-			if err != nil {
-				return true
-			}
-			left -= k
-			c.passed(k)
-			spliced.Add(int64(k))
-		}
-		return true
-	}
-	defer func() {
-		if p != nil && left > 0 {
-			p.close() // there are bytes in it
-		} else if p != nil {
-			p.put()
-		}
-	}()
+	var p Pipe
+	defer p.Close()
 	for small := 0; small < smallSplices; {
-		if rawErr := c.from.Read(fill); rawErr != nil {
-			return c.ofSource(rawErr)
-		}
-		if p == nil {
-			return nil // no pipe is to be had
+		n, err := p.Fill(c.from, pipeSize)
+		if err == ErrNoPipe {
+			return nil
 		}
 		if err != nil {
-			return c.ofSource(os.NewSyscallError("splice", err))
+			return c.ofSource(err)
 		}
 		if n == 0 {
 			c.ended = true
 			return nil
 		}
-		left = n
-		rawErr := c.to.Write(empty)
+		err = p.Empty(c.to, c.passed, c.wait)
 		c.stalled.Store(0)
-		if rawErr != nil {
-			return c.ofDestination(rawErr)
-		}
 		if err != nil {
-			return c.ofDestination(os.NewSyscallError("splice", err))
+			return c.ofDestination(err)
 		}
 		if n <= smallBuffer {
 			small++
@@ -227,15 +165,6 @@ func (c *copier) splice() error {
 		}
 	}
 	return nil
-}
-
-func retry(f func() (int64, error)) (int, error) {
-	for {
-		n, err := f()
-		if err != unix.EINTR {
-			return int(n), err
-		}
-	}
 }
 
 // rawRead and rawWrite do not tell the scheduler: on a socket that does not
@@ -249,38 +178,4 @@ func rawRead(fd uintptr, b []byte) (int, syscall.Errno) {
 func rawWrite(fd uintptr, b []byte) (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
 	return int(n), errno
-}
-
-// A pipe is empty while it waits in pipes.
-type pipe struct{ r, w int }
-
-// pipes keeps a few pipes for the next ones who splice.
-var pipes = make(chan *pipe, 64)
-
-func getPipe() (*pipe, error) {
-	select {
-	case p := <-pipes:
-		return p, nil
-	default:
-	}
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		return nil, err
-	}
-	// An unprivileged user may have no more pipes of that size; smaller ones do.
-	_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeSize)
-	return &pipe{fds[0], fds[1]}, nil
-}
-
-func (p *pipe) put() {
-	select {
-	case pipes <- p:
-	default:
-		p.close()
-	}
-}
-
-func (p *pipe) close() {
-	unix.Close(p.r)
-	unix.Close(p.w)
 }
