@@ -50,6 +50,7 @@ services:
   ca_certificates: null
   enabled: true
   proxy_protocol: null
+  source_addresses: null
 routes:
 - id: da7ba03a-f1be-52d4-8a7e-c8f32640689a
   created_at: 1700003600

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -26,11 +28,11 @@ type Trial struct {
 
 // The network of the self-test: a host that exists for its time, behind an
 // interface of this one. The addresses are for documentation (RFC 5737, RFC
-// 3849), so nobody has them.
-const (
-	trialLink = "portcullis0"
-	trialHost = "portcullis-selftest"
-)
+// 3849), so nobody has them. Names of network namespaces are the whole system's,
+// whichever namespace the gateway is in.
+const trialLink = "portcullis0"
+
+var trialHost = "portcullis-selftest-" + strconv.Itoa(os.Getpid())
 
 var (
 	trialHere  = map[family]netip.Addr{ip4: netip.MustParseAddr("198.51.100.1"), ip6: netip.MustParseAddr("2001:db8:7072::1")}

@@ -139,7 +139,9 @@ func (c *clientConn) send(r *http.Request, fields []Field, call Call) error {
 	out = append(append(out, r.Host...), "\r\n"...)
 	out = appendHeader(out, r.Header, requestFraming)
 	for _, f := range fields {
-		out = appendField(out, f.Name, f.Value)
+		if !requestFraming(f.Name) && token(f.Name) {
+			out = appendField(out, f.Name, f.Value)
+		}
 	}
 
 	chunked := false

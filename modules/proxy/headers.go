@@ -17,7 +17,7 @@ import (
 func perConnection(name string) bool {
 	switch name {
 	case "Connection", "Keep-Alive", "Proxy", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect",
-		"Content-Length": // net/http has it in a field
+		"Host", "Content-Length": // net/http has them in fields
 		return true
 	}
 	return false

@@ -16,7 +16,7 @@ func TestInsert_answersTheWholeEntity(t *testing.T) {
 		"id": str(1), "name": "orders", "protocol": "https", "host": "orders.example.com", "port": int64(443), "path": "/v1",
 		"retries": int64(5), "connect_timeout": int64(60000), "write_timeout": int64(60000), "read_timeout": int64(60000),
 		"client_certificate": nil, "tls_verify": nil, "tls_verify_depth": nil, "ca_certificates": nil, "enabled": true, "tags": nil,
-		"proxy_protocol": nil, "created_at": now.Unix(), "updated_at": now.Unix(),
+		"proxy_protocol": nil, "source_addresses": nil, "created_at": now.Unix(), "updated_at": now.Unix(),
 	}
 	if !cmp.Equal(want, got) {
 		t.Errorf("(-want +got):\n%s", cmp.Diff(want, got))
