@@ -23,6 +23,7 @@ type clientConn struct {
 	requests  int
 
 	begun       bool // the response to the present request has begun
+	wary        bool // the last response had no body, but some servers send one
 	interrupted atomic.Bool
 	sending     chan struct{} // closed when a streamed body has been sent; nil: there is none
 	sent        error         // why it was not; read after sending is closed
@@ -85,6 +86,7 @@ func (c *clientConn) roundTrip(r *http.Request, fields []Field, call Call) (*htt
 			continue
 		}
 		body.call = call
+		c.wary = r.Method == http.MethodHead || !bodyAllowed(resp.StatusCode)
 		if resp.StatusCode == http.StatusSwitchingProtocols {
 			resp.Body = &tunnel{c, call}
 		} else if body.reader.err == io.EOF {

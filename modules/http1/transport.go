@@ -130,7 +130,9 @@ func idempotent(method string) bool {
 }
 
 // freshness is for how long after its last use an idle connection is taken for
-// open without a look, if the request could be sent twice.
+// open without a look, if the request could be sent twice. Behind a response that
+// may not have a body one is looked for all the same: it would be taken for the
+// next response.
 const freshness = 50 * time.Millisecond
 
 // take takes the connection that was used last, if the other end has not closed
@@ -149,7 +151,7 @@ func (t *Transport) take(key Key, harmless bool) *clientConn {
 		t.count--
 		t.mu.Unlock()
 		since := time.Since(c.idleSince)
-		if since < t.IdleTimeout && (harmless && since < freshness || c.open()) {
+		if since < t.IdleTimeout && (harmless && since < freshness && !c.wary || c.open()) {
 			return c
 		}
 		c.rwc.Close()

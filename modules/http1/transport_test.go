@@ -395,3 +395,57 @@ func FuzzResponse(f *testing.F) {
 		}
 	})
 }
+
+// A server that sends a body where there can be none does not answer the next
+// request with it, even if that follows at once.
+func TestTransport_bodyWhereThereIsNone(t *testing.T) {
+	for _, tt := range []struct{ method, head string }{
+		{"HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"},
+		{"GET", "HTTP/1.1 204 No Content\r\n\r\n"},
+		{"GET", "HTTP/1.1 304 Not Modified\r\n\r\n"},
+	} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		answered, more := make(chan struct{}), make(chan struct{})
+		var server sync.WaitGroup
+		server.Go(func() {
+			for n := 0; ; n++ {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				defer c.Close()
+				r := bufio.NewReader(c)
+				if _, err := http.ReadRequest(r); err != nil {
+					return
+				}
+				if n > 0 {
+					_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine")
+					continue
+				}
+				_, _ = io.WriteString(c, tt.head)
+				<-answered
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+				close(more)
+			}
+		})
+		tr, call := transport(t), &caller{addr: ln.Addr().String()}
+		if _, err := tr.RoundTrip(get(tt.method), nil, Key{Address: call.addr}, call); err != nil {
+			t.Fatal(err)
+		}
+		close(answered)
+		<-more
+		resp, err := tr.RoundTrip(get("GET"), nil, Key{Address: call.addr}, call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(resp.Body); string(body) != "mine" || err != nil {
+			t.Errorf("%s, %q: the next request got %q, %v", tt.method, tt.head[:12], body, err)
+		}
+		ln.Close()
+		tr.CloseIdle()
+		server.Wait()
+	}
+}

@@ -24,13 +24,14 @@ func (still) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// A sink is a ResponseWriter that keeps nothing.
+// A sink is a ResponseWriter that keeps nothing, as the gateway's own server.
 type sink struct{ h http.Header }
 
 func (s *sink) Header() http.Header         { return s.h }
 func (s *sink) Write(p []byte) (int, error) { return len(p), nil }
 func (s *sink) WriteHeader(int)             {}
 func (s *sink) Flush()                      {}
+func (s *sink) Recycle()                    {}
 
 // plainRequest is what a client typically sends, and the engine with a still
 // transport to answer it.

@@ -173,7 +173,8 @@ func (x *exchange) end() {
 
 // recycle is the try whose memory can be used again, if nothing of it is in use
 // any more. The same is then true of the request, and the server is told so. It
-// is for what most requests are: one try, no body, and nobody who watched.
+// is for what most requests are: one try, no body, and nobody who watched, from a
+// server that does not look at the header of the answer when that has been sent.
 func (x *exchange) recycle() *try {
 	if !x.whole || x.tries != 1 || !x.chain.Forgets() || !x.body.none || !x.last.forgotten() {
 		return nil
@@ -182,9 +183,11 @@ func (x *exchange) recycle() *try {
 	if x.below != nil {
 		w = x.below
 	}
-	if w, ok := w.(http1.Recycler); ok {
-		w.Recycle()
+	server, ok := w.(http1.Recycler)
+	if !ok {
+		return nil // others may look at the header, in which there is memory of the try
 	}
+	server.Recycle()
 	return x.last
 }
 

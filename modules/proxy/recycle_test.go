@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -96,4 +97,35 @@ func TestRecycle_nothingMixes(t *testing.T) {
 		})
 	}
 	clients.Wait()
+}
+
+// Who wraps the engine may read the answer's header when it has returned: access
+// logs of sites do, and handlers that hold answers back. Nobody else's may be in it
+// then.
+func TestRecycle_headersStayWithTheirAnswer(t *testing.T) {
+	g := start(t, gateway.Settings{})
+	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "2")
+		w.Header().Set("X-Echo", r.URL.RawQuery)
+		_, _ = io.WriteString(w, "ok")
+	})
+	g.route(to(up), schema.Object{"paths": []any{"/"}})
+	ask := func(query string) http.Header {
+		h := make(http.Header)
+		r := httptest.NewRequest("GET", "/?"+query, nil)
+		g.engine.ServeHTTP(struct{ http.ResponseWriter }{&sink{h}}, r)
+		return h
+	}
+	for n := range 20 {
+		mine := fmt.Sprintf("mine-%d", n)
+		h := ask(mine)
+		id := h.Get("X-Kong-Request-Id")
+		ask("other")
+		if got := h.Get("X-Echo"); got != mine {
+			t.Fatalf("the answer to %s has become that to %s", mine, got)
+		}
+		if got := h.Get("X-Kong-Request-Id"); got != id {
+			t.Fatalf("the identifier of %s has become that of another", mine)
+		}
+	}
 }

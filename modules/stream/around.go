@@ -23,7 +23,9 @@ func (f *flow) around(in *intake, begun func(*relay.Relay)) (fail *failure) {
 		if p := recover(); p != nil {
 			fail = broken(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 		}
-		base.Close()
+		if fail == nil { // else the client is to be told, and then it is closed
+			base.Close()
+		}
 	}()
 	err := f.chain.Around(f.session, base, func(c net.Conn) error {
 		called = true

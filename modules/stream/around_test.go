@@ -223,6 +223,18 @@ func TestHandlers_passOnHowConnectionsEnd(t *testing.T) {
 	}
 }
 
+// A client that waits for the answer to its ClientHello is told by an alert that the
+// service cannot be reached, whoever stands in between.
+func TestHandlers_leaveRoomForTheAlert(t *testing.T) {
+	g := start(t, nil)
+	id := g.route(service("tcp", deadPort(t), schema.Object{"retries": int64(0)}), schema.Object{"protocols": []any{"tls_passthrough"}, "snis": []any{"gone.example.com"}})
+	g.handler(id, "throttle", schema.Object{"latency": "1ms"})
+	err := tls.Client(g.dialTo(secure), &tls.Config{ServerName: "gone.example.com", InsecureSkipVerify: true}).Handshake()
+	if err == nil || !strings.Contains(err.Error(), "internal error") {
+		t.Errorf("got %v, want the alert", err)
+	}
+}
+
 func TestHandlers_refusals(t *testing.T) {
 	g := start(t, nil, `{"store":{"driver":"memory"},"plugins":["layer4.handlers.throttle","layer4.handlers.echo"]}`)
 	tcp := g.route(service("tcp", netip.MustParseAddrPort("127.0.0.1:1")), schema.Object{"protocols": []any{"tcp"}, "destinations": g.at(plain)})
