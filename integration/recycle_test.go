@@ -1,9 +1,13 @@
 package integration
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -18,6 +22,7 @@ func TestPlugins_requestsDoNotMix(t *testing.T) {
 		w.Header().Set("X-Seen", r.Header.Get("X-Id")+" "+r.Header.Get("X-Added")+" "+r.Header.Get("X-Consumer-Username"))
 		io.WriteString(w, r.URL.RequestURI())
 	})
+	entries := filepath.Join(t.TempDir(), "entries")
 	p := newHome(t, usual).start()
 	p.admin("POST", "/services", `{"name":"s","url":"`+behind.URL+`"}`, 201)
 	p.admin("POST", "/services/s/routes", `{"name":"a","paths":["/a"],"strip_path":false}`, 201)
@@ -28,6 +33,8 @@ func TestPlugins_requestsDoNotMix(t *testing.T) {
 		`{"name":"correlation-id","config":{"header_name":"X-Id","echo_downstream":true}}`,
 		`{"name":"rate-limiting","config":{"year":1000000,"limit_by":"header","header_name":"X-Client"}}`,
 		`{"name":"request-transformer","config":{"add":{"headers":["X-Added:yes"]}}}`,
+		`{"name":"prometheus","config":{"status_code_metrics":true,"per_consumer":true,"bandwidth_metrics":true}}`,
+		`{"name":"file-log","config":{"path":"` + entries + `"}}`,
 	} {
 		p.admin("POST", "/plugins", plugin, 201)
 	}
@@ -66,4 +73,34 @@ func TestPlugins_requestsDoNotMix(t *testing.T) {
 		})
 	}
 	clients.Wait()
+	p.stop()
+	text, err := os.ReadFile(entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	if len(lines) != 800 {
+		t.Errorf("%d entries", len(lines))
+	}
+	for _, line := range lines {
+		var e struct {
+			Request struct {
+				URI     string         `json:"uri"`
+				Headers map[string]any `json:"headers"`
+			} `json:"request"`
+			Response struct {
+				Headers map[string]any `json:"headers"`
+			} `json:"response"`
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		var c, i int
+		fmt.Sscanf(e.Request.URI, "/a/%d/%d", &c, &i)
+		own := fmt.Sprintf("client %d, request %d", c, i)
+		if e.Request.Headers["x-id"] != own || e.Response.Headers["x-id"] != own ||
+			!strings.Contains(line, `"x-own":["`+own+`","`+own+`!"]`) || (e.Request.Headers["x-other"] == own) != (i%3 == 0) {
+			t.Errorf("the entry of %s: %s", own, line)
+		}
+	}
 }

@@ -245,7 +245,7 @@ func compile(g *Globals, route, service *Bindings, serviceID uuid.UUID, stream b
 			c.stands = c.stands || in.takes.around != nil
 			c.rewrites = c.rewrites || in.takes.rewrite != nil
 			c.logs = c.logs || in.takes.log != nil
-			c.keeps = c.keeps || in.takes.log != nil || in.takes.middleware != nil
+			c.keeps = c.keeps || in.takes.middleware != nil
 		})
 	}
 	c.order = c.ordering()
@@ -325,8 +325,8 @@ func (c *Chain) Len() int {
 }
 
 // Forgets reports whether no plugin knows anything of a request when it is over,
-// so that its memory can serve the next. Loggers may have put headers into a
-// queue, and middleware may have passed the request to anybody.
+// so that its memory can serve the next. Middleware may have passed the request to
+// anybody; what plugins keep in other phases is their own.
 func (c *Chain) Forgets() bool { return c == nil || !c.keeps }
 
 // choose answers the instance of a step for a consumer, who may be nil.

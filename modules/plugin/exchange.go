@@ -82,8 +82,8 @@ type Host interface {
 // An Exchange is one request on its way through the gateway and its response on
 // the way back, as plugins see them (in Kong, the PDK). It belongs to one
 // goroutine and is used again when the request is over, and so may be the request,
-// its headers and their lists of values: keep nothing of it, texts excepted. What
-// takes part in the phase log, or is Middleware, may keep lists and maps, too.
+// its headers and their lists of values: keep nothing of it, texts excepted. Only
+// Middleware may keep the request that it got, and what is in it.
 type Exchange struct {
 	// Request is what the client sent, with the changes of plugins that are
 	// handlers of Caddy. Do not change it: see UpstreamHeader and the other

@@ -107,7 +107,8 @@ type (
 	}
 
 	// A Logger acts when the response is over; see Exchange.Outcome. It must
-	// not block: what takes time belongs into a queue.
+	// not block: what takes time belongs into a queue, as a copy, since the
+	// memory of the request serves the next as soon as all loggers are done.
 	Logger interface {
 		Log(*Exchange)
 	}

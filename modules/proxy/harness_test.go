@@ -236,13 +236,16 @@ func (g *gatewayTest) raw() (net.Conn, *bufio.Reader) {
 
 // direct serves the engine by the gateway's own server of HTTP/1, as its listeners
 // do; it answers the URL.
-func (g *gatewayTest) direct() string {
+func (g *gatewayTest) direct() string { return g.behind(g.engine) }
+
+// behind serves a handler as the engine is served.
+func (g *gatewayTest) behind(h http.Handler) string {
 	g.t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	s := &http1.Server{Handler: g.engine}
+	s := &http1.Server{Handler: h}
 	over := make(chan struct{})
 	go func() {
 		defer close(over)

@@ -9,7 +9,11 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
 
@@ -129,3 +133,65 @@ func TestRecycle_headersStayWithTheirAnswer(t *testing.T) {
 		}
 	}
 }
+
+// A recycler notes whether the engine keeps nothing of a request.
+type recycler struct {
+	http.ResponseWriter
+	recycled bool
+}
+
+func (r *recycler) Recycle() { r.recycled = true }
+
+func (r *recycler) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// What plugins do in their phases leaves nothing behind, the phase log included;
+// a handler of Caddy's around the request may have given it to anybody.
+func TestRecycle_behindPlugins(t *testing.T) {
+	up := upstream(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
+	for _, tt := range []struct {
+		plugin schema.Object
+		want   bool
+	}{
+		{nil, true},
+		{schema.Object{"name": "correlation-id"}, true},
+		{schema.Object{"name": "reporter"}, true},
+		{schema.Object{"name": "http.handlers.headers", "config": schema.Object{}}, false},
+	} {
+		g := start(t, gateway.Settings{})
+		g.route(to(up), schema.Object{})
+		if tt.plugin != nil {
+			g.insert("plugins", tt.plugin)
+		}
+		recycled := make(chan bool, 1)
+		url := g.behind(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			to := &recycler{ResponseWriter: w}
+			g.engine.ServeHTTP(to, r)
+			recycled <- to.recycled
+		}))
+		got := false
+		for range 2 { // the first connects the service, which somebody watches
+			resp, err := http.Get(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			got = <-recycled
+		}
+		if got != tt.want {
+			t.Errorf("behind %v the memory is used again: %v, want %v", tt.plugin["name"], got, tt.want)
+		}
+	}
+}
+
+// A reporter is a plugin that takes part in the phase log, and in no other.
+type reporter struct{}
+
+func init() { caddy.RegisterModule(reporter{}) }
+
+func (reporter) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "gateway.plugins.reporter", New: func() caddy.Module { return new(reporter) }}
+}
+
+func (reporter) Describe() entity.PluginKind { return entity.PluginKind{Config: &schema.Fields{}} }
+
+func (reporter) Log(*plugin.Exchange) {}
