@@ -146,7 +146,8 @@ func TestTransparent_udp(t *testing.T) {
 	}
 }
 
-// reloadUnderDatagrams reloads while clients ask, and loses nothing.
+// reloadUnderDatagrams reloads while clients ask, and loses nothing. Each datagram
+// is a session, of which there may be as many as there is time for.
 func (i *interceptor) reloadUnderDatagrams(t *testing.T) {
 	t.Helper()
 	asked, done := make(chan error, 1), make(chan struct{})
@@ -164,7 +165,7 @@ func (i *interceptor) reloadUnderDatagrams(t *testing.T) {
 			}
 		}
 	}()
-	for _, words := range []string{"log\n", "log\n\t\tmax_udp_sessions 5000\n", "log\n"} {
+	for _, words := range []string{"log\n", "log\n\t\tmax_udp_sessions 60000\n", "log\n"} {
 		i.home.write("gateway.caddyfile", strings.Replace(udpFile, "log\n", words, 1))
 		if out, err := i.inside("reload", "--config", "gateway.caddyfile").CombinedOutput(); err != nil {
 			t.Errorf("reload: %v\n%s", err, out)
