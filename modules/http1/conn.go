@@ -25,10 +25,10 @@ type conn struct {
 
 	began int64 // when the server's clock first saw the connection
 	state atomic.Int32
-	until atomic.Int64 // when the read that is under way has to be over; 0: no limit
+	spare atomic.Pointer[exchange] // its memory may be used again; nil: none
+	until atomic.Int64             // when the read that is under way has to be over; 0: no limit
 
 	header    http.Header // of the answers; its memory is used again
-	spare     *exchange   // its memory may be used again; nil: none
 	hijacked  bool
 	lingering bool        // the client may still be sending
 	deadlines atomic.Bool // a handler has set deadlines, or the server's own are set
@@ -251,7 +251,7 @@ func (c *conn) answer(r *exchange) (again bool) {
 		return false
 	}
 	if r.response.recycle && r.recyclable() {
-		c.spare = r
+		c.spare.Store(r)
 	}
 	if c.deadlines.Load() {
 		c.deadlines.Store(false)
@@ -354,8 +354,12 @@ func (c *conn) limit(d time.Duration) { c.until.Store(c.server.clock.after(d)) }
 // unlimit ends that, and reports whether it was in time.
 func (c *conn) unlimit() bool { return c.until.Swap(0) != expired }
 
-// expire wakes the connection if its time is over. The server calls it.
+// expire wakes the connection if its time is over, and lets go of what an idle one
+// need not hold. The server calls it, now and then.
 func (c *conn) expire(now int64) {
+	if c.state.Load() == int32(http.StateIdle) {
+		c.spare.Store(nil)
+	}
 	if t := c.until.Load(); t > 0 && t < now && c.until.CompareAndSwap(t, expired) {
 		_ = c.rwc.SetReadDeadline(longAgo)
 	}

@@ -42,8 +42,8 @@ func (c *conn) readRequest(end int) (*exchange, error) {
 		}
 		return nil, bad("the request line has no version")
 	}
-	x := c.spare
-	if c.spare = nil; x == nil {
+	x := c.spare.Swap(nil)
+	if x == nil {
 		x = new(exchange)
 	}
 	h, err := x.fields.parse(fields)
