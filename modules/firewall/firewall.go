@@ -233,6 +233,9 @@ func New(s Settings, listeners []Listener) (*Plan, error) {
 	}
 	for _, l := range listeners {
 		switch {
+		case l.Bind.Passed():
+			p.note("%s: the port belongs to the socket that is passed and is not known here, so there is no rule for it", l)
+			continue
 		case l.Bind.Port == 0:
 			p.note("%s: the system chooses the port, so there is no rule for it", l)
 			continue
@@ -250,7 +253,7 @@ func New(s Settings, listeners []Listener) (*Plan, error) {
 		p.guards = append(p.guards, p.expand(g)...)
 	}
 	for _, l := range listeners {
-		if l.Bind.Transparent != "" && !p.diverted(l) {
+		if l.Bind.Transparent != "" && l.Bind.Port != 0 && !p.diverted(l) {
 			p.note("%s: nothing is diverted to it; intercept says what should be", l)
 		}
 	}

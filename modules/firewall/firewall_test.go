@@ -108,7 +108,7 @@ func TestPlan_texts(t *testing.T) {
 
 // Everything that the settings can get wrong is told by name.
 func TestNew_errors(t *testing.T) {
-	const lines = "proxy_listen 0.0.0.0:8000 transparent, 0.0.0.0:8443 ssl transparent=tproxy, 127.0.0.1:8100 transparent"
+	const lines = "proxy_listen 0.0.0.0:8000 transparent, 0.0.0.0:8443 ssl transparent=tproxy, 127.0.0.1:8100 transparent, fd/http transparent"
 	intercept := func(text string) Settings { return Settings{Intercept: []string{text}} }
 	for _, tt := range []struct {
 		settings Settings
@@ -144,6 +144,8 @@ func TestNew_errors(t *testing.T) {
 		{intercept("udp dport 53 by redirect"), "UDP can be diverted by tproxy only"},
 		{intercept("udp dport 53"), `one with the flag "transparent" and the flag "udp" or "http3" is needed`},
 		{intercept("tcp dport 80 to :8001"), `one with the flag "transparent" on port 8001 is needed`},
+		{intercept("tcp dport 80 to 10.1.1.1:8000"), `one with the flag "transparent" bound to 10.1.1.1:8000 is needed`},
+		{intercept("udp dport 53 to :53"), `the flag "udp" or "http3" on port 53 is needed; the port of proxy_listen fd/http transparent is not known here`},
 		{intercept("tcp dport 81"), "several listeners could take port 81: proxy_listen 0.0.0.0:8000, proxy_listen 0.0.0.0:8443, proxy_listen 127.0.0.1:8100; `to :<port>` says which one"},
 		{intercept("tcp dport 80 by redirect to :8443"), "is needed"},
 		{intercept("tcp dport 80 by redirect to :8100"), "a redirection does not get from other hosts to a loopback address"},
@@ -201,9 +203,10 @@ func TestNew_choosesListeners(t *testing.T) {
 
 // What the plan leaves out is told.
 func TestNew_notes(t *testing.T) {
-	p := mustPlan(t, Settings{}, "proxy_listen 0.0.0.0:0, 0.0.0.0:8000 transparent", "admin_listen 0.0.0.0:8001, 127.0.0.1:8002")
+	p := mustPlan(t, Settings{}, "proxy_listen 0.0.0.0:0 transparent, 0.0.0.0:8000 transparent, fd/http transparent", "admin_listen 0.0.0.0:8001, 127.0.0.1:8002")
 	want := []string{
-		"proxy_listen 0.0.0.0:0: the system chooses the port, so there is no rule for it",
+		"proxy_listen 0.0.0.0:0 transparent: the system chooses the port, so there is no rule for it",
+		"proxy_listen fd/http transparent: the port belongs to the socket that is passed and is not known here, so there is no rule for it",
 		"admin_listen 0.0.0.0:8001: no other host is let in; trusted names those that should be",
 		"proxy_listen 0.0.0.0:8000 transparent: nothing is diverted to it; intercept says what should be",
 	}

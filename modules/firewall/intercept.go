@@ -27,8 +27,8 @@ type Intercept struct {
 //
 // Lists stand in braces or without, separated by commas; ports may be ranges
 // such as 8000-8010. Without `to`, the traffic goes to the transparent listener
-// of the transport if there is one; of several, TCP port 443 goes to the one of
-// the proxy with `ssl`, and port 80 to the one without. Without `by`, TPROXY is
+// of the transport if there is one; of several, port 443 goes to the one of the
+// proxy with `ssl`, and port 80 to the one without. Without `by`, TPROXY is
 // used if the listener takes it.
 func ParseIntercept(text string) (Intercept, error) {
 	i := Intercept{text: text}
@@ -207,7 +207,7 @@ func (p *Plan) resolve(i Intercept, listeners []Listener, local bool) (all []int
 		}
 	}
 	if !found {
-		return nil, fmt.Errorf("there is no listener for it: one with the flag \"transparent\"%s is needed", wanted(i))
+		return nil, fmt.Errorf("there is no listener for it: one with the flag \"transparent\"%s is needed%s", wanted(i), portless(listeners))
 	}
 	for _, in := range all {
 		if in.by == byNobody {
@@ -222,10 +222,23 @@ func wanted(i Intercept) string {
 	if i.proto == "udp" {
 		text = " and the flag \"udp\" or \"http3\""
 	}
-	if i.target.Port() != 0 {
+	switch {
+	case i.target.Addr().IsValid():
+		text += fmt.Sprintf(" bound to %s", i.target)
+	case i.target.Port() != 0:
 		text += fmt.Sprintf(" on port %d", i.target.Port())
 	}
 	return text
+}
+
+// portless tells why the transparent listeners whose port is not known are none.
+func portless(listeners []Listener) string {
+	for _, l := range listeners {
+		if l.Bind.Transparent != "" && l.Bind.Port == 0 {
+			return fmt.Sprintf("; the port of %s is not known here", l)
+		}
+	}
+	return ""
 }
 
 // fitting lists the listeners that could take the traffic.
