@@ -19,6 +19,16 @@ func setup(t *testing.T, number int) string {
 	return strings.NewReplacer("eth1", "g0", "eth2", "g1").Replace(blocks(t, "docs/firewall.md", "caddyfile")[number])
 }
 
+// follow runs the commands of a set-up.
+func (i *interceptor) follow(number int) {
+	i.t.Helper()
+	if _, err := exec.LookPath("curl"); err != nil {
+		i.t.Skip("needs curl: apt-get install curl")
+	}
+	i.home.ports["ADMIN"] = 8001
+	i.Gateway.Feed(blocks(i.t, "docs/firewall.md", "sh")[number], "sh", "-e")
+}
+
 // firewall runs the command on the gateway.
 func (i *interceptor) firewall(args ...string) (out string, code int) {
 	i.t.Helper()
@@ -73,12 +83,14 @@ func (i *interceptor) agrees() {
 
 func TestFirewall_router(t *testing.T) {
 	i := intercept(t, setup(t, 1))
-	i.forward()
+	i.follow(1)
 	serveSeen(t, i.Server, netip.AddrPortFrom(netnstest.Server4, 80), false)
+	serveSeen(t, i.Server, netip.AddrPortFrom(netnstest.Server4, 443), true)
 	serveSeen(t, i.Server, netip.AddrPortFrom(netnstest.Server6, 80), false)
 	serveSeen(t, i.Server, netip.AddrPortFrom(netnstest.Server4, 81), false)
 	i.expect(i.Client, "http://10.77.2.2/", netnstest.GatewayOut4.String(), true)
 	i.expect(i.Client, "http://[fd77:2::2]/", netnstest.GatewayOut6.String(), true)
+	i.expect(i.Client, "https://10.77.2.2/", netnstest.GatewayOut4.String(), true)
 	i.expect(i.Client, "http://10.77.2.2:81/", netnstest.Client4.String(), false)
 	i.agrees()
 	if out, code := i.firewall("--selftest"); code != 0 || strings.Count(out, "ok ") != 4 || !strings.Contains(out, "by TPROXY, from 198.51.100.2:") {
@@ -105,7 +117,8 @@ func TestFirewall_localTraffic(t *testing.T) {
 
 func TestFirewall_clientAddress(t *testing.T) {
 	i := intercept(t, setup(t, 3))
-	i.forward("client")
+	i.follow(1)
+	i.follow(2)
 	serveSeen(t, i.Server, netip.AddrPortFrom(netnstest.Server4, 80), false)
 	serveSeen(t, i.Server, netip.AddrPortFrom(netnstest.Server6, 80), false)
 	i.expect(i.Client, "http://10.77.2.2/", netnstest.Client4.String(), true)
