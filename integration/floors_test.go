@@ -96,7 +96,7 @@ var house = []room{
 	{path: "modules/plugin/keyauth", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid}},
 	{path: "modules/plugin/ratelimiting", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, uuid, zap, "github.com/redis/go-redis/v9"}},
 	{path: "modules/plugin/requestsizelimiting", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore}},
-	{path: "modules/plugin/logentry", floor: 5, beside: []string{"modules/plugin"}, uses: []string{uuid}},
+	{path: "modules/plugin/logentry", floor: 5, beside: []string{"modules/plugin"}, uses: []string{uuid, caddyCore}},
 	{path: "modules/plugin/filelog", floor: 5, beside: []string{"modules/plugin", "modules/plugin/logentry"}, uses: []string{caddyCore, zap}},
 	{path: "modules/plugin/httplog", floor: 5, beside: []string{"modules/plugin", "modules/plugin/logentry"}, uses: []string{caddyCore}},
 	{path: "modules/plugin/prometheus", floor: 5, beside: []string{"modules/plugin"}, uses: []string{caddyCore, "github.com/prometheus/client_golang"}},

@@ -264,29 +264,7 @@ table ip gwnat {
 }
 `)
 	i.write("services", map[string]any{"name": "behind", "protocol": "tcp", "host": "10.77.2.2", "port": 9000})
-	var ln net.Listener
-	i.Server.Do(func() {
-		var err error
-		if ln, err = net.Listen("tcp", "10.77.2.2:9000"); err != nil {
-			t.Error(err)
-		}
-	})
-	if t.Failed() {
-		return
-	}
-	defer ln.Close()
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_, _ = io.Copy(c, c)
-			}()
-		}
-	}()
+	echoTCPOn(t, i.Server, "10.77.2.2:9000")
 	for _, to := range []string{"10.77.2.2:5432", "[fd77:2::2]:5432", "10.77.2.2:5433"} {
 		ap := netip.MustParseAddrPort(to)
 		i.write("services/behind/routes", map[string]any{

@@ -3,7 +3,6 @@
 package filelog
 
 import (
-	"context"
 	"strings"
 	"unicode"
 
@@ -12,18 +11,10 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/plugin/logentry"
-	"github.com/portcullis-gateway/portcullis/modules/queue"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
 
-func init() {
-	caddy.RegisterModule(new(Plugin))
-	caddy.OnExit(func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, 2*queue.DrainTime)
-		defer cancel()
-		queue.Drain(ctx)
-	})
-}
+func init() { caddy.RegisterModule(new(Plugin)) }
 
 // Plugin appends an entry about each request, and each stream session, to a file:
 // a line of JSON.

@@ -3,7 +3,6 @@
 package httplog
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -19,14 +18,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
 
-func init() {
-	caddy.RegisterModule(new(Plugin))
-	caddy.OnExit(func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, 2*queue.DrainTime)
-		defer cancel()
-		queue.Drain(ctx)
-	})
-}
+func init() { caddy.RegisterModule(new(Plugin)) }
 
 // Plugin sends an entry about each request, and each stream session, to an HTTP
 // server, as JSON.
