@@ -15,7 +15,7 @@ BENCHTIME ?= 1s
 DURATION  ?= 5s
 ROUNDS    ?= 5
 FUZZTIME  ?= 10s
-TIMEOUT   ?= 12m
+TIMEOUT   ?= 30m
 
 # The version control state is not part of the binary: a build is the same
 # from a clone, a tarball and a checkout that belongs to someone else.
