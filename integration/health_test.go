@@ -11,18 +11,6 @@ import (
 	"time"
 )
 
-// eventually waits for something that the gateway does on its own.
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !f() {
-		if time.Now().After(deadline) {
-			t.Fatal("never: " + what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
 // healthOf is what the Admin API says of the targets of an upstream.
 func healthOf(p *process, upstream, target string) string {
 	body := p.admin("GET", "/upstreams/"+upstream+"/health", "", 200).body
@@ -69,9 +57,10 @@ func TestHealth_passive(t *testing.T) {
 	if got := healthOf(p, "pool", badAddr) + " " + healthOf(p, "pool", goodAddr); got != "UNHEALTHY HEALTHY" {
 		t.Errorf("the Admin API says %s", got)
 	}
-	if log := p.log.String(); !strings.Contains(log, "target became unhealthy") || !strings.Contains(log, `"reason":"traffic"`) {
-		t.Error("the log does not tell that and why the target became unhealthy")
-	}
+	eventually(t, "the log tells that and why the target became unhealthy", func() bool {
+		log := p.log.String()
+		return strings.Contains(log, "target became unhealthy") && strings.Contains(log, `"reason":"traffic"`)
+	})
 
 	storm.Store(false)
 	p.reload()
@@ -174,7 +163,7 @@ func TestHealth_hangingTarget(t *testing.T) {
 	p.admin("POST", "/upstreams", `{"name":"pool","healthchecks":{"passive":{"unhealthy":{"timeouts":2}}}}`, 201)
 	p.admin("POST", "/upstreams/pool/targets", `{"target":"`+l.Addr().String()+`"}`, 201)
 	p.admin("POST", "/upstreams/pool/targets", `{"target":"`+good.Listener.Addr().String()+`"}`, 201)
-	p.admin("POST", "/services", `{"name":"s","host":"pool","read_timeout":100,"retries":1}`, 201)
+	p.admin("POST", "/services", `{"name":"s","host":"pool","read_timeout":3000,"retries":1}`, 201)
 	p.admin("POST", "/services/s/routes", `{"paths":["/"]}`, 201)
 	for range 20 {
 		p.get("/", 200) // the retry goes to the other target
@@ -182,6 +171,7 @@ func TestHealth_hangingTarget(t *testing.T) {
 	if got := healthOf(p, "pool", l.Addr().String()); got != "UNHEALTHY" {
 		t.Errorf("the target that hangs is %s", got)
 	}
+	p.stop()
 	if n := strings.Count(p.log.String(), "try failed, trying again"); n != 2 {
 		t.Errorf("%d tries timed out, want 2", n)
 	}

@@ -101,8 +101,13 @@ func TestObserve_prometheus(t *testing.T) {
 	p.get("/nowhere", 404) // is not counted
 	check := func(place, url string, want float64) {
 		t.Helper()
-		families := scrape(t, url, "")
-		for _, w := range []struct {
+		var wrong []string
+		defer func() {
+			for _, w := range wrong {
+				t.Errorf("%s: %s", place, w)
+			}
+		}()
+		wanted := []struct {
 			value  float64 // 0: more than that
 			series []string
 		}{
@@ -114,18 +119,24 @@ func TestObserve_prometheus(t *testing.T) {
 			{0, []string{"kong_bandwidth_bytes", "service", "s", "route", "a", "direction", "egress", "workspace", "default", "consumer", "anna"}},
 			{0, []string{"kong_bandwidth_bytes", "service", "s", "route", "a", "direction", "ingress", "workspace", "default", "consumer", ""}},
 			{1, []string{"kong_upstream_target_health", "upstream", "pool", "target", "10.0.0.1:80", "address", "10.0.0.1:80", "state", "healthchecks_off", "subsystem", "http"}},
-		} {
-			v, ok := series(families, w.series[0], w.series[1:]...)
-			if !ok || w.value > 0 && v != w.value || v == 0 {
-				t.Errorf("%s: %v: got %v, want %v", place, w.series, v, w.value)
+		}
+		eventually(t, "the requests are counted", func() bool {
+			wrong = nil
+			families := scrape(t, url, "")
+			for _, w := range wanted {
+				v, ok := series(families, w.series[0], w.series[1:]...)
+				if !ok || w.value > 0 && v != w.value || v == 0 {
+					wrong = append(wrong, fmt.Sprintf("%v: got %v, want %v", w.series, v, w.value))
+				}
 			}
-		}
-		if n := len(families["kong_http_requests_total"].GetMetric()); n != 2 {
-			t.Errorf("%s: %d series of requests", place, n)
-		}
-		if kind := families["kong_bandwidth_bytes"].GetType(); kind != dto.MetricType_COUNTER {
-			t.Errorf("%s: bandwidth is a %v", place, kind)
-		}
+			if n := len(families["kong_http_requests_total"].GetMetric()); n != 2 {
+				wrong = append(wrong, fmt.Sprintf("%d series of requests", n))
+			}
+			if kind := families["kong_bandwidth_bytes"].GetType(); kind != dto.MetricType_COUNTER {
+				wrong = append(wrong, fmt.Sprintf("bandwidth is a %v", kind))
+			}
+			return wrong == nil
+		})
 	}
 	check("status", status, 3)
 	check("admin", "http://"+p.addr("ADMIN")+"/metrics", 3)
@@ -141,12 +152,12 @@ func TestObserve_prometheus(t *testing.T) {
 	json.Unmarshal([]byte(plugin.body), &made)
 	p.admin("DELETE", "/plugins/"+made.ID, "", 204)
 	p.get("/a", 200, "apikey", "k")
-	families = scrape(t, status, "")
+	eventually(t, "without the plugin the health of targets is not shown", func() bool {
+		families = scrape(t, status, "")
+		return families["kong_upstream_target_health"] == nil
+	})
 	if v, _ := series(families, "kong_request_latency_ms", "service", "s", "route", "a", "workspace", "default"); v != 5 {
 		t.Errorf("without the plugin it goes on counting: %v", v)
-	}
-	if families["kong_upstream_target_health"] != nil {
-		t.Error("the health of targets is shown without the plugin")
 	}
 }
 
@@ -178,19 +189,29 @@ func TestObserve_dashboard(t *testing.T) {
 	p.admin("POST", "/plugins", `{"name":"prometheus","config":{"status_code_metrics":true,"latency_metrics":true,"bandwidth_metrics":true,"upstream_health_metrics":true}}`, 201)
 	p.admin("POST", "/plugins", `{"name":"file-log","config":{"path":"`+filepath.Join(p.dir, "a.log")+`"}}`, 201)
 	p.get("/a", 200)
-	families := scrape(t, "http://"+p.addr("STATUS")+"/metrics", "")
 	name := regexp.MustCompile(`\b(kong|gateway|process|go)_[a-z_]+`)
 	queries := 0
-	for _, panel := range dashboard.Panels {
-		for _, target := range panel.Targets {
-			for _, n := range name.FindAllString(target.Expr, -1) {
-				queries++
-				if families[n] == nil && families[strings.TrimSuffix(n, "_bucket")] == nil {
-					t.Errorf("%s: there is no %s", panel.Title, n)
+	var missing []string
+	defer func() {
+		for _, m := range missing {
+			t.Error(m)
+		}
+	}()
+	eventually(t, "all metrics of the dashboard are there", func() bool {
+		families := scrape(t, "http://"+p.addr("STATUS")+"/metrics", "")
+		queries, missing = 0, nil
+		for _, panel := range dashboard.Panels {
+			for _, target := range panel.Targets {
+				for _, n := range name.FindAllString(target.Expr, -1) {
+					queries++
+					if families[n] == nil && families[strings.TrimSuffix(n, "_bucket")] == nil {
+						missing = append(missing, fmt.Sprintf("%s: there is no %s", panel.Title, n))
+					}
 				}
 			}
 		}
-	}
+		return missing == nil
+	})
 	if queries < 10 {
 		t.Errorf("%d metrics in the dashboard", queries)
 	}
@@ -387,14 +408,25 @@ func TestObserve_queueSurvives(t *testing.T) {
 	p.admin("POST", "/plugins", `{"name":"file-log","config":{"path":"`+path+`"}}`, 201)
 	p.admin("PUT", "/plugins/4e3ad2e4-0bc4-4638-8e34-c84a417ba39b", `{"name":"http-log","config":{"http_endpoint":"`+receiver+`",
 		"queue":{"max_batch_size":5,"max_coalescing_delay":3600}}}`, 200)
-	p.get("/a?1", 200)
+	lines := func() int {
+		text, _ := os.ReadFile(path)
+		return strings.Count(string(text), "\n")
+	}
+	// The file gets its line behind the queue, so requests are logged in the
+	// order in which they were sent.
+	ask := func(n int) {
+		t.Helper()
+		p.get(fmt.Sprintf("/a?%d", n), 200)
+		eventually(t, "the request is logged", func() bool { return lines() == n })
+	}
+	ask(1)
 	p.admin("POST", "/services/s/routes", `{"name":"b","paths":["/b"]}`, 201)
-	p.get("/a?2", 200)
+	ask(2)
 	p.reload()
-	p.get("/a?3", 200)
+	ask(3)
 	p.admin("PATCH", "/plugins/4e3ad2e4-0bc4-4638-8e34-c84a417ba39b", `{"tags":["x"]}`, 200)
-	p.get("/a?4", 200)
-	p.get("/a?5", 200)
+	ask(4)
+	ask(5)
 	uris := func(text string) string {
 		var list []struct{ Request struct{ URI string } }
 		if err := json.Unmarshal([]byte(text), &list); err != nil {
@@ -411,7 +443,7 @@ func TestObserve_queueSurvives(t *testing.T) {
 	}
 
 	// Another configuration has another queue; what waits is not held back.
-	p.get("/a?6", 200)
+	ask(6)
 	p.admin("PATCH", "/plugins/4e3ad2e4-0bc4-4638-8e34-c84a417ba39b", `{"config":{"queue":{"max_batch_size":6}}}`, 200)
 	if got := uris(next()); got != "/a?6" {
 		t.Errorf("got %s", got)
@@ -421,8 +453,7 @@ func TestObserve_queueSurvives(t *testing.T) {
 	if got := uris(next()); got != "/a?7" {
 		t.Errorf("at the end: %s", got)
 	}
-	text, err := os.ReadFile(path)
-	if n := strings.Count(string(text), "\n"); err != nil || n != 7 {
-		t.Errorf("%d lines in the file, %v", n, err)
+	if n := lines(); n != 7 {
+		t.Errorf("%d lines in the file", n)
 	}
 }

@@ -24,6 +24,17 @@ import (
 // while on a busy machine.
 const patience = time.Minute
 
+// eventually waits for something that nobody is told of: what follows an answer
+// (the phase log, metrics, lines of a log), or what the gateway does on its own.
+func eventually(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !f(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
 // binary builds integration/caddy once, with the race detector if the tests
 // have it, and answers where it is. PORTCULLIS_BINARY names another binary
 // instead, such as bin/caddy.

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -165,19 +166,15 @@ func TestStream_page(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := routes.Data[0].ID
-	metrics := do(t, "GET", "http://"+p.addr("STATUS")+"/metrics", "").body
+	metrics := func() string { return do(t, "GET", "http://"+p.addr("STATUS")+"/metrics", "").body }
 	for _, want := range []string{
 		fmt.Sprintf(`gateway_stream_sessions_total{route=%q} 1`, id),
 		fmt.Sprintf(`gateway_stream_bytes_total{direction="up",route=%q} 5`, id),
 	} {
-		if !strings.Contains(metrics, want) {
-			t.Errorf("metrics: no %q", want)
-		}
+		eventually(t, "the metrics have "+want, func() bool { return strings.Contains(metrics(), want) })
 	}
 	p.admin("DELETE", "/routes/"+id, "", 204)
-	if metrics := do(t, "GET", "http://"+p.addr("STATUS")+"/metrics", "").body; strings.Contains(metrics, id) {
-		t.Error("a deleted route is still counted")
-	}
+	eventually(t, "a deleted route is no longer counted", func() bool { return !strings.Contains(metrics(), id) })
 	info := p.admin("GET", "/", "", 200).body
 	var about struct {
 		Configuration struct {
@@ -228,13 +225,11 @@ func TestStream_plugins(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	var lines []string
-	for range 200 {
+	eventually(t, "the sessions are logged", func() bool {
 		b, _ := os.ReadFile(log)
-		if lines = strings.Split(strings.TrimSpace(string(b)), "\n"); len(lines) == 4 {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+		lines = strings.Split(strings.TrimSpace(string(b)), "\n")
+		return len(lines) == 4 && bytes.HasSuffix(b, []byte("\n"))
+	})
 	statuses := ""
 	for _, line := range lines {
 		var entry struct{ Session struct{ Status int } }
@@ -246,11 +241,10 @@ func TestStream_plugins(t *testing.T) {
 	if strings.Count(statuses, "200") != 2 || strings.Count(statuses, "403") != 2 {
 		t.Errorf("logged the statuses %q", statuses)
 	}
-	metrics := do(t, "GET", "http://"+p.addr("STATUS")+"/metrics", "").body
 	for _, want := range []string{`kong_stream_sessions_total{`, `gateway_stream_failures_total{reason="plugin",route="plain"} 1`} {
-		if !strings.Contains(metrics, want) {
-			t.Errorf("metrics: no %q", want)
-		}
+		eventually(t, "the metrics have "+want, func() bool {
+			return strings.Contains(do(t, "GET", "http://"+p.addr("STATUS")+"/metrics", "").body, want)
+		})
 	}
 }
 
@@ -479,9 +473,7 @@ func TestStream_reloadsAndWritesUnderLiveFlows(t *testing.T) {
 	p.admin("DELETE", "/routes/datagrams", "", 204)
 	p.reload()
 	before := talks.Load()
-	for talks.Load() < before+2*flows && !t.Failed() {
-		time.Sleep(10 * time.Millisecond)
-	}
+	eventually(t, "the flows go on", func() bool { return talks.Load() >= before+2*flows || t.Failed() })
 	close(stop)
 	wg.Wait()
 	if n := strings.Count(p.log.String(), `"handled connection"`); n > 0 {
