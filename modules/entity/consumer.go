@@ -1,6 +1,8 @@
 package entity
 
 import (
+	"encoding/json"
+
 	"github.com/google/uuid"
 
 	"github.com/portcullis-gateway/portcullis/modules/schema"
@@ -15,6 +17,26 @@ type Consumer struct {
 	Tags      []string  `json:"tags"`
 	CreatedAt int64     `json:"created_at"` // seconds
 	UpdatedAt int64     `json:"updated_at"`
+
+	text string // the ID; empty if the row was not decoded
+}
+
+// UnmarshalJSON reads the row, and writes its identifier down.
+func (c *Consumer) UnmarshalJSON(data []byte) error {
+	type row Consumer
+	if err := json.Unmarshal(data, (*row)(c)); err != nil {
+		return err
+	}
+	c.text = c.ID.String()
+	return nil
+}
+
+// IDText is the ID as text.
+func (c *Consumer) IDText() string {
+	if c.text == "" {
+		return c.ID.String()
+	}
+	return c.text
 }
 
 func consumersTable() *schema.Table {

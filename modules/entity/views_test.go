@@ -39,6 +39,9 @@ func agree(t *testing.T, path string, fields *schema.Fields, view reflect.Type) 
 	known := map[string]reflect.StructField{}
 	for i := range view.NumField() {
 		f := view.Field(i)
+		if !f.IsExported() {
+			continue
+		}
 		known[f.Tag.Get("json")] = f
 	}
 	for i := range fields.List {

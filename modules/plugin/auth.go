@@ -9,7 +9,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 )
 
-// A Credential is what a client showed.
+// A Credential is what a client showed. It does not change.
 type Credential struct {
 	ID         uuid.UUID // nil UUID: it is no entity
 	ConsumerID uuid.UUID
@@ -63,18 +63,18 @@ func (x *Exchange) consumerNamed(name string) (*entity.Consumer, bool) {
 // credential stands for itself.
 func (x *Exchange) SetConsumer(c *entity.Consumer, cred *Credential) {
 	x.Consumer, x.Credential = c, cred
-	var id, custom, username string
+	var id, custom, username, identifier, anonymous string
 	if c != nil {
-		id, custom, username = c.ID.String(), c.CustomID, c.Username
+		id, custom, username = c.IDText(), c.CustomID, c.Username
 	}
-	x.SetUpstreamHeader("X-Consumer-Id", id)
-	x.SetUpstreamHeader("X-Consumer-Custom-Id", custom)
-	x.SetUpstreamHeader("X-Consumer-Username", username)
 	if cred != nil {
-		x.SetUpstreamHeader("X-Credential-Identifier", cred.Identifier)
-		x.SetUpstreamHeader("X-Anonymous-Consumer", "")
-		return
+		identifier = cred.Identifier
+	} else {
+		anonymous = "true"
 	}
-	x.SetUpstreamHeader("X-Credential-Identifier", "")
-	x.SetUpstreamHeader("X-Anonymous-Consumer", "true")
+	x.setUpstream("X-Consumer-Id", id)
+	x.setUpstream("X-Consumer-Custom-Id", custom)
+	x.setUpstream("X-Consumer-Username", username)
+	x.setUpstream("X-Credential-Identifier", identifier)
+	x.setUpstream("X-Anonymous-Consumer", anonymous)
 }

@@ -9,9 +9,10 @@ import (
 
 // Apply makes the changes that plugins asked for to r, for what follows that is no
 // upstream of the gateway's.
-func (u *Upstream) Apply(r *http.Request) {
-	if u.Header != nil {
-		r.Header = u.Header
+func (x *Exchange) Apply(r *http.Request) {
+	u := &x.upstream
+	if u.Header != nil || len(u.edits) > 0 {
+		r.Header = x.UpstreamHeader()
 	}
 	if u.Method != "" {
 		r.Method = u.Method

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -177,10 +176,12 @@ func Begin(h Host, g *Globals) *Exchange {
 func (x *Exchange) End() {
 	r, w := x.run, x.writer.reset()
 	r.reset()
-	tries, noted := x.Outcome.Tries, x.noted
+	tries, noted, edits := x.Outcome.Tries, x.noted, x.upstream.edits
 	clear(tries)
 	clear(noted)
+	clear(edits)
 	*x = Exchange{run: r, writer: w, noted: noted[:0]}
+	x.upstream.edits = edits[:0]
 	x.Outcome.Tries = tries[:0]
 	exchanges.Put(x)
 }
@@ -361,7 +362,8 @@ func (x *Exchange) Answering() { x.answered = true }
 type Upstream struct {
 	Method  string      // empty: the client's
 	Host    string      // the header; empty: as route and service say
-	Header  http.Header // nil: the client's; the gateway adds its own to them
+	Header  http.Header // nil: the client's, edited; the gateway adds its own to them
+	edits   []Edit      // of the client's headers, while Header is nil
 	path    *string
 	query   *string
 	body    []byte
@@ -386,41 +388,6 @@ func deref(p *string) (string, bool) {
 		return "", false
 	}
 	return *p, true
-}
-
-// UpstreamHeader are the headers that the service gets, which plugins may
-// change; at first they are the client's. Headers that the gateway itself sets,
-// such as X-Forwarded-For, are not among them. Keys are in canonical form, and
-// lists of values are shared with the request: replace them.
-func (x *Exchange) UpstreamHeader() http.Header {
-	if x.upstream.Header == nil {
-		x.upstream.Header = maps.Clone(x.Request.Header)
-		if x.upstream.Header == nil {
-			x.upstream.Header = http.Header{}
-		}
-	}
-	return x.upstream.Header
-}
-
-// Header are the headers as they are now, with changes of plugins before: to be
-// read only.
-func (x *Exchange) Header() http.Header {
-	if h := x.upstream.Header; h != nil {
-		return h
-	}
-	return x.Request.Header
-}
-
-// SetUpstreamHeader sets a header that the service gets. An empty value deletes
-// it.
-func (x *Exchange) SetUpstreamHeader(name, value string) {
-	if value == "" {
-		if _, ok := x.Header()[http.CanonicalHeaderKey(name)]; ok {
-			x.UpstreamHeader().Del(name)
-		}
-		return
-	}
-	x.UpstreamHeader().Set(name, value)
 }
 
 // SetMethod changes the method that the service gets.

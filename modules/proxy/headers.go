@@ -9,6 +9,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/http1"
+	"github.com/portcullis-gateway/portcullis/modules/plugin"
 )
 
 // perConnection reports the request headers that end at this hop (RFC 9110,
@@ -37,13 +38,18 @@ func setHere(name string) bool {
 // upstreamFields appends the headers of the request to the upstream.
 func (x *exchange) upstreamFields(out []http1.Field) []http1.Field {
 	in := x.r.Header
+	var edits []plugin.Edit
 	if x.plugins != nil {
-		in = x.plugins.Header()
+		if u := x.plugins.Changes(); u.Header != nil {
+			in = u.Header
+		} else {
+			edits = u.Edits()
+		}
 	}
 	connection := in["Connection"]
 	for name, values := range in {
 		if perConnection(name) || setHere(name) || x.options.UpstreamRequestID && name == "X-Kong-Request-Id" ||
-			connection != nil && hasToken(connection, name) {
+			connection != nil && hasToken(connection, name) || edited(edits, name) {
 			continue
 		}
 		for _, v := range values {
@@ -54,6 +60,11 @@ func (x *exchange) upstreamFields(out []http1.Field) []http1.Field {
 	set := func(name, value string) {
 		if value != "" { // nginx sends no header without a value
 			out = append(out, http1.Field{Name: name, Value: value})
+		}
+	}
+	for i := range edits {
+		if name := edits[i].Name; !perConnection(name) && !setHere(name) {
+			set(name, edits[i].Value[0])
 		}
 	}
 	client := x.clientIP()
@@ -96,6 +107,16 @@ func (x *exchange) upstreamFields(out []http1.Field) []http1.Field {
 		set("Connection", "keep-alive")
 	}
 	return out
+}
+
+// edited reports whether plugins have set or deleted the header.
+func edited(edits []plugin.Edit, name string) bool {
+	for i := range edits {
+		if edits[i].Name == name {
+			return true
+		}
+	}
+	return false
 }
 
 // headerOf is the same as transports of net/http want it.

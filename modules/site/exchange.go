@@ -114,7 +114,7 @@ func (e *exchange) Forward() {
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok && x.Consumer != nil {
 		repl.Set("http.auth.user.id", cmp.Or(x.Consumer.Username, x.Consumer.CustomID, x.Consumer.ID.String()))
 	}
-	x.Changes().Apply(e.r) // as Caddy's own handlers do, which replacers know
+	x.Apply(e.r) // as Caddy's own handlers do, which replacers know
 	e.went = true
 	e.err = e.next.ServeHTTP(e.w, e.r)
 }

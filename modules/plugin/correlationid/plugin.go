@@ -81,7 +81,7 @@ func (p *Plugin) Access(x *plugin.Exchange) error {
 	id := p.sent(x)
 	if id == "" {
 		id = p.make(x)
-		x.UpstreamHeader()[p.header] = []string{id}
+		x.SetUpstreamHeader(p.header, id)
 	}
 	x.Note("correlation_id", id)
 	if p.EchoDownstream {
@@ -92,7 +92,7 @@ func (p *Plugin) Access(x *plugin.Exchange) error {
 
 // sent is the identifier that the request has; empty: none.
 func (p *Plugin) sent(x *plugin.Exchange) string {
-	if values := x.Header()[p.header]; len(values) > 0 {
+	if values := x.Values(p.header); len(values) > 0 {
 		return values[0]
 	}
 	return ""

@@ -151,7 +151,7 @@ func (p *Plugin) Access(x *plugin.Exchange) error {
 
 // HeaderFilter tells the browser who may read the response.
 func (p *Plugin) HeaderFilter(x *plugin.Exchange) error {
-	origin := x.Header()["Origin"]
+	origin := x.Values("Origin")
 	if x.Value() != nil || len(origin) == 0 && !p.AllowOriginAbsent {
 		return nil
 	}

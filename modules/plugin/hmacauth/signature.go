@@ -106,7 +106,7 @@ func signedText(x *plugin.Exchange, names []string) string {
 // elsewhere.
 func headerOf(x *plugin.Exchange, name string) (string, bool) {
 	key := http.CanonicalHeaderKey(name)
-	if v := x.Header()[key]; len(v) > 0 {
+	if v := x.Values(key); len(v) > 0 {
 		return v[0], true
 	}
 	switch r := x.Request; {

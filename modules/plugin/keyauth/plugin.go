@@ -64,6 +64,18 @@ type Credential struct {
 	ID       uuid.UUID  `json:"id"`
 	Consumer entity.Ref `json:"consumer"`
 	Key      string     `json:"key"`
+
+	shown plugin.Credential
+}
+
+// UnmarshalJSON reads the row, and prepares what requests are told of it.
+func (c *Credential) UnmarshalJSON(data []byte) error {
+	type row Credential
+	if err := json.Unmarshal(data, (*row)(c)); err != nil {
+		return err
+	}
+	c.shown = plugin.Credential{ID: c.ID, ConsumerID: c.Consumer.ID, Identifier: c.ID.String()}
+	return nil
 }
 
 // CaddyModule returns the Caddy module information.
@@ -136,7 +148,7 @@ func (p *Plugin) authenticate(x *plugin.Exchange) error {
 	if !ok {
 		return p.refuse("Unauthorized")
 	}
-	x.SetConsumer(consumer, &plugin.Credential{ID: cred.ID, ConsumerID: consumer.ID, Identifier: cred.ID.String()})
+	x.SetConsumer(consumer, &cred.shown)
 	return nil
 }
 
@@ -154,7 +166,7 @@ func (p *Plugin) find(x *plugin.Exchange) (key string, found bool, answer error)
 	var body *form
 	for i, name := range p.KeyNames {
 		if p.KeyInHeader {
-			if v := x.Header()[p.headers[i]]; len(v) > 0 {
+			if v := x.Values(p.headers[i]); len(v) > 0 {
 				if p.HideCredentials {
 					x.SetUpstreamHeader(p.headers[i], "")
 				}

@@ -283,7 +283,7 @@ func (g *Gateway) note(r *http.Request, body string) {
 // Forward calls the service with what the plugins made of the request.
 func (e *engine) Forward() {
 	r := e.r.Clone(e.r.Context())
-	e.x.Changes().Apply(r)
+	e.x.Apply(r)
 	r.RequestURI = r.URL.RequestURI()
 	body := ""
 	if r.Body != nil {

@@ -38,7 +38,7 @@ func (p *Plugin) identifier() func(buf []byte, x *plugin.Exchange) []byte {
 			if name == "Host" && x.Request.Host != "" {
 				return appendText(buf, x.Request.Host)
 			}
-			if v := x.Header()[name]; len(v) > 0 {
+			if v := x.Values(name); len(v) > 0 {
 				return appendText(buf, v[0])
 			}
 			return appendAddress(buf, x)
