@@ -22,6 +22,8 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/portcullis-gateway/portcullis/modules/listen"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
@@ -369,7 +371,7 @@ func TestAPI_slowReader(t *testing.T) {
 		if e.Message != "export ended early" {
 			t.Errorf("log: %s", e.Message)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patient.Limit):
 		t.Error("the export still waits for its client")
 	}
 }
@@ -413,13 +415,7 @@ func TestStatusApp(t *testing.T) {
 // A connection outlives a reload; what it may do is for the new configuration
 // to say.
 func TestApp_clientAuthCountsForOlderConnections(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := free.Addr().(*net.TCPAddr).Port
-	free.Close()
-	bind := fmt.Sprintf(`"listen":[{"address":"127.0.0.1","port":%d,"ssl":true,"http2":true}]`, port)
+	bind := fmt.Sprintf(`"listen":[{"address":"127.0.0.1","port":%d,"ssl":true,"http2":true}]`, ports.Free(t))
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	writeFile(t, ca, pems()["ca_cert"])
 

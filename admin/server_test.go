@@ -27,6 +27,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/node"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 	"github.com/portcullis-gateway/portcullis/modules/store/bolt"
@@ -34,9 +35,17 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		client.CloseIdleConnections()
-	}))
+	patient.NoLeaks(tests{m},
+		// Caddy's cache of certificates lives as long as the process.
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*Cache).maintainAssets"))
+}
+
+// tests are those of the package, behind which nothing is kept open.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int {
+	defer client.CloseIdleConnections()
+	return t.M.Run()
 }
 
 // echo is a kind of plugin for the tests.

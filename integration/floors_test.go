@@ -54,6 +54,8 @@ var house = []room{
 	{path: "modules/relay", floor: 0, uses: []string{"golang.org/x/sys"}},
 	{path: "modules/transform", floor: 0},
 	{path: "modules/metrics", floor: 0, uses: []string{"github.com/prometheus/client_golang"}},
+	{path: "modules/ports", floor: 0},
+	{path: "modules/patient", floor: 0, uses: []string{"go.uber.org/goleak"}},
 	{path: "transparent", floor: 0, uses: []string{caddyCore, caddyfileWords, zap, "golang.org/x/net", "golang.org/x/sys"}},
 	{path: "transparent/sites", floor: 1, uses: []string{caddyHTTP}},
 	{path: "transparent/netnstest", floor: 0, uses: []string{"golang.org/x/sys"}},

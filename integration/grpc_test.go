@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	rpc "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 )
 
 // text is a message.
@@ -80,16 +82,16 @@ func TestGRPC(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, usual)
 	p := h.start()
-	ports := map[string]int{
+	servers := map[string]int{
 		"grpc":  grpcServer(t),
 		"grpcs": grpcServer(t, grpc.Creds(credentials.NewServerTLSFromCert(keyPair(t)))),
 	}
-	for protocol, port := range ports {
+	for protocol, port := range servers {
 		p.admin("POST", "/services", fmt.Sprintf(`{"name":%q,"protocol":%q,"host":"127.0.0.1","port":%d}`, protocol, protocol, port), 201)
 		p.admin("POST", "/services/"+protocol+"/routes", fmt.Sprintf(`{"protocols":["grpc","grpcs"],"headers":{"x-to":[%q]},"paths":["/test.Echo/"]}`, protocol), 201)
 	}
 	p.admin("POST", "/services/grpc/routes", `{"protocols":["grpcs"],"headers":{"x-to":["secure"]},"paths":["/test.Echo/"]}`, 201)
-	p.admin("POST", "/services", fmt.Sprintf(`{"name":"dead","protocol":"grpc","host":"127.0.0.1","port":%d,"retries":0}`, freePort(t)), 201)
+	p.admin("POST", "/services", fmt.Sprintf(`{"name":"dead","protocol":"grpc","host":"127.0.0.1","port":%d,"retries":0}`, ports.Free(t)), 201)
 	p.admin("POST", "/services/dead/routes", `{"protocols":["grpc","grpcs"],"headers":{"x-to":["dead"]},"paths":["/test.Echo/"]}`, 201)
 
 	for _, client := range []struct {
@@ -111,7 +113,7 @@ func TestGRPC(t *testing.T) {
 			err := conn.Invoke(metadata.AppendToOutgoingContext(ctx, "x-to", to, "x-ask", "please"), "/test.Echo/Say", &text{Value: word}, out, options...)
 			return out.Value, err
 		}
-		for to := range ports {
+		for to := range servers {
 			t.Run(client.name+" to "+to, func(t *testing.T) {
 				var head, tail metadata.MD
 				if got, err := say(to, "hello", grpc.Header(&head), grpc.Trailer(&tail)); err != nil || got != "hello" {

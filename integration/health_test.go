@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 // healthOf is what the Admin API says of the targets of an upstream.
@@ -57,7 +59,7 @@ func TestHealth_passive(t *testing.T) {
 	if got := healthOf(p, "pool", badAddr) + " " + healthOf(p, "pool", goodAddr); got != "UNHEALTHY HEALTHY" {
 		t.Errorf("the Admin API says %s", got)
 	}
-	eventually(t, "the log tells that and why the target became unhealthy", func() bool {
+	patient.Until(t, "the log tells that and why the target became unhealthy", func() bool {
 		log := p.log.String()
 		return strings.Contains(log, "target became unhealthy") && strings.Contains(log, `"reason":"traffic"`)
 	})
@@ -115,18 +117,18 @@ func TestHealth_activeAcrossReloads(t *testing.T) {
 	p.admin("POST", "/services", `{"name":"s","host":"pool"}`, 201)
 	p.admin("POST", "/services/s/routes", `{"paths":["/"]}`, 201)
 
-	eventually(t, "a probe", func() bool { return asked.Load() > 0 })
+	patient.Until(t, "a probe", func() bool { return asked.Load() > 0 })
 	start, before := time.Now(), asked.Load()
 	for range 5 {
 		p.reload()
 	}
-	eventually(t, "probes after the reloads", func() bool { return asked.Load() > before+10 })
+	patient.Until(t, "probes after the reloads", func() bool { return asked.Load() > before+10 })
 	if n, most := asked.Load()-before, int64(time.Since(start)/(190*time.Millisecond))+2; n > most {
 		t.Errorf("%d probes within %v at an interval of 0.2 s", n, time.Since(start))
 	}
 
 	well.Store(false)
-	eventually(t, "unhealthy", func() bool { return healthOf(p, "pool", addr) == "UNHEALTHY" })
+	patient.Until(t, "unhealthy", func() bool { return healthOf(p, "pool", addr) == "UNHEALTHY" })
 	p.get("/", 503)
 	p.reload()
 	if got := healthOf(p, "pool", addr); got != "UNHEALTHY" {
@@ -134,12 +136,12 @@ func TestHealth_activeAcrossReloads(t *testing.T) {
 	}
 	p.get("/", 503)
 	well.Store(true)
-	eventually(t, "healthy", func() bool { return healthOf(p, "pool", addr) == "HEALTHY" })
+	patient.Until(t, "healthy", func() bool { return healthOf(p, "pool", addr) == "HEALTHY" })
 	p.get("/", 200)
 
 	p.admin("DELETE", "/upstreams/pool", "", 204)
 	last := int64(-1)
-	eventually(t, "the end of the probes", func() bool {
+	patient.Until(t, "the end of the probes", func() bool {
 		now := asked.Load()
 		still := now == last
 		last = now

@@ -16,6 +16,9 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 )
 
 // scrape reads metrics as Prometheus does.
@@ -120,7 +123,7 @@ func TestObserve_prometheus(t *testing.T) {
 			{0, []string{"kong_bandwidth_bytes", "service", "s", "route", "a", "direction", "ingress", "workspace", "default", "consumer", ""}},
 			{1, []string{"kong_upstream_target_health", "upstream", "pool", "target", "10.0.0.1:80", "address", "10.0.0.1:80", "state", "healthchecks_off", "subsystem", "http"}},
 		}
-		eventually(t, "the requests are counted", func() bool {
+		patient.Until(t, "the requests are counted", func() bool {
 			wrong = nil
 			families := scrape(t, url, "")
 			for _, w := range wanted {
@@ -152,7 +155,7 @@ func TestObserve_prometheus(t *testing.T) {
 	json.Unmarshal([]byte(plugin.body), &made)
 	p.admin("DELETE", "/plugins/"+made.ID, "", 204)
 	p.get("/a", 200, "apikey", "k")
-	eventually(t, "without the plugin the health of targets is not shown", func() bool {
+	patient.Until(t, "without the plugin the health of targets is not shown", func() bool {
 		families = scrape(t, status, "")
 		return families["kong_upstream_target_health"] == nil
 	})
@@ -197,7 +200,7 @@ func TestObserve_dashboard(t *testing.T) {
 			t.Error(m)
 		}
 	}()
-	eventually(t, "all metrics of the dashboard are there", func() bool {
+	patient.Until(t, "all metrics of the dashboard are there", func() bool {
 		families := scrape(t, "http://"+p.addr("STATUS")+"/metrics", "")
 		queries, missing = 0, nil
 		for _, panel := range dashboard.Panels {
@@ -249,7 +252,7 @@ func TestObserve_logObject(t *testing.T) {
 	})
 	receiver, next := collected(t)
 	p := newHome(t, usual).start()
-	dead := "127.0.0.1:" + strconv.Itoa(freePort(t))
+	dead := "127.0.0.1:" + strconv.Itoa(ports.Free(t))
 	p.admin("POST", "/upstreams", `{"name":"pool","slots":10}`, 201)
 	p.admin("POST", "/upstreams/pool/targets", `{"target":"`+dead+`"}`, 201)
 	p.admin("POST", "/services", `{"name":"s","host":"pool","path":"/base","retries":5}`, 201)
@@ -417,7 +420,7 @@ func TestObserve_queueSurvives(t *testing.T) {
 	ask := func(n int) {
 		t.Helper()
 		p.get(fmt.Sprintf("/a?%d", n), 200)
-		eventually(t, "the request is logged", func() bool { return lines() == n })
+		patient.Until(t, "the request is logged", func() bool { return lines() == n })
 	}
 	ask(1)
 	p.admin("POST", "/services/s/routes", `{"name":"b","paths":["/b"]}`, 201)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -14,26 +13,17 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 )
 
 // patience bounds everything that ought to happen at once but may take a
 // while on a busy machine.
-const patience = time.Minute
-
-// eventually waits for something that nobody is told of: what follows an answer
-// (the phase log, metrics, lines of a log), or what the gateway does on its own.
-func eventually(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !f(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
+const patience = patient.Limit
 
 // binary builds integration/caddy once, with the race detector if the tests
 // have it, and answers where it is. PORTCULLIS_BINARY names another binary
@@ -96,7 +86,7 @@ func newHome(t testing.TB, caddyfile string) *home {
 	t.Helper()
 	h := &home{t: t, dir: t.TempDir(), ports: make(map[string]int)}
 	for _, name := range []string{"PROXY", "PROXY_SSL", "ADMIN", "ADMIN_SSL", "STATUS", "CADDY", "SITE"} {
-		h.ports[name] = freePort(t)
+		h.ports[name] = ports.Free(t)
 	}
 	h.write("gateway.caddyfile", caddyfile)
 	return h
@@ -255,29 +245,6 @@ func (l *transcript) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
-}
-
-// nextPort walks through ports below those that the system hands out for
-// outgoing connections, so that none is taken between here and the start of a
-// process.
-var nextPort atomic.Int64
-
-func init() { nextPort.Store(20000 + rand.Int64N(8000)) }
-
-// freePort answers a port of 127.0.0.1 that nothing listens on, and that it
-// does not answer again.
-func freePort(t testing.TB) int {
-	t.Helper()
-	for range 4000 {
-		port := int(nextPort.Add(1))
-		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			listener.Close()
-			return port
-		}
-	}
-	t.Fatal("no free port found")
-	return 0
 }
 
 // An answer is a response that has been read to its end.

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 )
 
 // A payload is a case of testdata/smuggling; the files say how to read them.
@@ -210,7 +212,7 @@ func TestSmuggling(t *testing.T) {
 // passes them on, and logs them. What it saw must be what was answered.
 func TestSmuggling_nginx(t *testing.T) {
 	t.Parallel()
-	front, back := freePort(t), freePort(t)
+	front, back := ports.Free(t), ports.Free(t)
 	dir := startNginx(t, fmt.Sprintf("127.0.0.1:%d", front), fmt.Sprintf(`
 	log_format seen '$request_method $request_uri $status';
 	server {

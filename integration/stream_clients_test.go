@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 )
 
 // nobody is a user that PostgreSQL does not mind to run as.
@@ -99,7 +101,7 @@ func postgreSQL(t testing.TB) string {
 			t.Fatalf("%s: %v\n%s", cmd.Path, err, out)
 		}
 	}
-	port := freePort(t)
+	port := ports.Free(t)
 	server := as(filepath.Join(filepath.Dir(bin), "postgres"), "-D", dir+"/data", "-p", strconv.Itoa(port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="+dir, "-c", "fsync=off",
 		"-c", "ssl=on", "-c", "ssl_cert_file="+dir+"/cert.pem", "-c", "ssl_key_file="+dir+"/key.pem")
@@ -112,7 +114,7 @@ func TestStream_redis(t *testing.T) {
 	t.Parallel()
 	need(t, "redis-server", "redis-server")
 	need(t, "redis-cli", "redis-tools")
-	port := freePort(t)
+	port := ports.Free(t)
 	cmd := exec.CommandContext(t.Context(), "redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
 	server := runServer(t, cmd, port)
 	p := newHome(t, streaming).start()

@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 // streaming is a gateway with listeners for streams, on ports of the home.
@@ -171,10 +173,10 @@ func TestStream_page(t *testing.T) {
 		fmt.Sprintf(`gateway_stream_sessions_total{route=%q} 1`, id),
 		fmt.Sprintf(`gateway_stream_bytes_total{direction="up",route=%q} 5`, id),
 	} {
-		eventually(t, "the metrics have "+want, func() bool { return strings.Contains(metrics(), want) })
+		patient.Until(t, "the metrics have "+want, func() bool { return strings.Contains(metrics(), want) })
 	}
 	p.admin("DELETE", "/routes/"+id, "", 204)
-	eventually(t, "a deleted route is no longer counted", func() bool { return !strings.Contains(metrics(), id) })
+	patient.Until(t, "a deleted route is no longer counted", func() bool { return !strings.Contains(metrics(), id) })
 	info := p.admin("GET", "/", "", 200).body
 	var about struct {
 		Configuration struct {
@@ -225,7 +227,7 @@ func TestStream_plugins(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	var lines []string
-	eventually(t, "the sessions are logged", func() bool {
+	patient.Until(t, "the sessions are logged", func() bool {
 		b, _ := os.ReadFile(log)
 		lines = strings.Split(strings.TrimSpace(string(b)), "\n")
 		return len(lines) == 4 && bytes.HasSuffix(b, []byte("\n"))
@@ -242,7 +244,7 @@ func TestStream_plugins(t *testing.T) {
 		t.Errorf("logged the statuses %q", statuses)
 	}
 	for _, want := range []string{`kong_stream_sessions_total{`, `gateway_stream_failures_total{reason="plugin",route="plain"} 1`} {
-		eventually(t, "the metrics have "+want, func() bool {
+		patient.Until(t, "the metrics have "+want, func() bool {
 			return strings.Contains(do(t, "GET", "http://"+p.addr("STATUS")+"/metrics", "").body, want)
 		})
 	}
@@ -473,7 +475,7 @@ func TestStream_reloadsAndWritesUnderLiveFlows(t *testing.T) {
 	p.admin("DELETE", "/routes/datagrams", "", 204)
 	p.reload()
 	before := talks.Load()
-	eventually(t, "the flows go on", func() bool { return talks.Load() >= before+2*flows || t.Failed() })
+	patient.Until(t, "the flows go on", func() bool { return talks.Load() >= before+2*flows || t.Failed() })
 	close(stop)
 	wg.Wait()
 	if n := strings.Count(p.log.String(), `"handled connection"`); n > 0 {

@@ -13,14 +13,14 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { patient.NoLeaks(m) }
 
 var roundRobinUpstream = &entity.Upstream{Algorithm: "round-robin"}
 

@@ -265,7 +265,7 @@ func TestLookup_silentServerIsGivenUp(t *testing.T) {
 	want(t, r, "a.test", "A 10.0.0.1") // after the second that resolv.conf allows
 
 	// Who asks does not wait longer than he wants.
-	alone, _ := resolver(t, silent)
+	alone, _ := resolver(t, silent, func(c *Config) { write(t, c.ResolvConf, "options timeout:30 attempts:1\n") })
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if _, err := alone.Lookup(ctx, "b.test"); err == nil || !strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
@@ -273,7 +273,7 @@ func TestLookup_silentServerIsGivenUp(t *testing.T) {
 	}
 	begin := time.Now()
 	alone.Close() // while it is being asked for
-	if d := time.Since(begin); d > 900*time.Millisecond {
+	if d := time.Since(begin); d > 10*time.Second {
 		t.Errorf("closing took %v", d)
 	}
 	if _, err := alone.Lookup(t.Context(), "c.test"); err == nil {

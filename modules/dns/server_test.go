@@ -11,10 +11,11 @@ import (
 	"time"
 
 	wire "github.com/miekg/dns"
-	"go.uber.org/goleak"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { patient.NoLeaks(m) }
 
 // A server is a real name server on loopback, over UDP and TCP.
 type server struct {
@@ -42,12 +43,19 @@ func serveDNS(t testing.TB) *server {
 
 func (s *server) start(addr string) {
 	s.t.Helper()
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		s.t.Fatal(err)
+	var l net.Listener
+	var p net.PacketConn
+	var err error
+	for range 10 { // until a port is free for both
+		if l, err = net.Listen("tcp", addr); err != nil {
+			continue
+		}
+		s.addr = l.Addr().String()
+		if p, err = net.ListenPacket("udp", s.addr); err == nil {
+			break
+		}
+		l.Close()
 	}
-	s.addr = l.Addr().String()
-	p, err := net.ListenPacket("udp", s.addr)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package gateway_test
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/portcullis-gateway/portcullis/modules/listen"
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 )
 
 // TestGuard_caddysAdminEndpointIsPrivateWhereverItIs runs Caddy with its admin
@@ -17,7 +17,7 @@ import (
 // that the guard reads.
 func TestGuard_caddysAdminEndpointIsPrivateWhereverItIs(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	one, other := freePort(t), freePort(t)
+	one, other := uint16(ports.Free(t)), uint16(ports.Free(t))
 	run := func(port uint16) {
 		t.Helper()
 		config := fmt.Sprintf(`{
@@ -48,14 +48,4 @@ func TestGuard_caddysAdminEndpointIsPrivateWhereverItIs(t *testing.T) {
 	if private(one) || !private(other) {
 		t.Errorf("after the reload, private: %t and %t, want false and true", private(one), private(other))
 	}
-}
-
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort().Port()
 }

@@ -100,7 +100,7 @@ func TestServer_recycleKeepsWhatIsWatched(t *testing.T) {
 		w.(Recycler).Recycle()
 	})}))
 	var requests []*http.Request
-	for _, head := range []string{"Watch: 1", "A: 1", "A: 2", "A: 3"} {
+	for _, head := range append([]string{"Watch: 1"}, slices.Repeat([]string{"A: 1"}, 20)...) {
 		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n"+head+"\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -116,8 +116,12 @@ func TestServer_recycleKeepsWhatIsWatched(t *testing.T) {
 	if requests[0] == requests[1] {
 		t.Error("the request whose context was watched was used again")
 	}
-	if requests[1] != requests[2] && requests[2] != requests[3] { // one may have been let go for being idle
-		t.Error("the request that nobody watched was not used again")
+	again := false // each may have been let go for being idle
+	for i := 1; i < len(requests)-1; i++ {
+		again = again || requests[i] == requests[i+1]
+	}
+	if !again {
+		t.Error("a request that nobody watched was not used again")
 	}
 }
 

@@ -46,7 +46,7 @@ func TestListenPacket_answersLeaveFromWhereTheClientSentTo(t *testing.T) {
 				t.Skipf("%v: this host has no such address; enable it to run the test", err)
 			}
 			defer client.Close()
-			deadline := time.Now().Add(5 * time.Second)
+			deadline := time.Now().Add(20 * time.Second)
 			client.SetDeadline(deadline)
 			s.conn.SetDeadline(deadline)
 			client.Write([]byte("ping"))

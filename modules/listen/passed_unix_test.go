@@ -57,12 +57,12 @@ func TestPassed_socketsStayOpen(t *testing.T) {
 	b := mustParse(t, fmt.Sprintf("fd/%d", fd))
 	meet := func(s *Socket) {
 		t.Helper()
-		c, err := net.DialTimeout("tcp", at.String(), 5*time.Second)
+		c, err := net.DialTimeout("tcp", at.String(), 20*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		_ = s.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = s.SetDeadline(time.Now().Add(20 * time.Second))
 		accepted, err := s.AcceptTCP()
 		if err != nil {
 			t.Fatal(err)
@@ -95,7 +95,7 @@ func TestPassed_socketsStayOpen(t *testing.T) {
 	if IsOwn(at) {
 		t.Error("the socket is ours when it is not used any more")
 	}
-	waiting, err := net.DialTimeout("tcp", at.String(), 5*time.Second)
+	waiting, err := net.DialTimeout("tcp", at.String(), 20*time.Second)
 	if err != nil {
 		t.Fatalf("nobody listens between two owners: %v", err)
 	}
@@ -135,7 +135,7 @@ func TestPassed_byName(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	_ = client.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = client.SetDeadline(time.Now().Add(20 * time.Second))
 	client.Write([]byte("ping"))
 	buf := make([]byte, 10)
 	n, from, to, err := s.ReadPacket(buf, make([]byte, 100))

@@ -12,20 +12,20 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
-	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/node"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 	"github.com/portcullis-gateway/portcullis/modules/store/bolt"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { patient.NoLeaks(m) }
 
 var catalog = entity.NewCatalog(nil)
 

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
 
@@ -126,7 +127,7 @@ func TestAccessLog_tellsWhatBecameOfTheRequest(t *testing.T) {
 
 func TestAccessLog_errors(t *testing.T) {
 	g := start(t, gateway.Settings{})
-	g.route(schema.Object{"name": "dead", "host": "127.0.0.1", "port": int64(deadPort(t)), "retries": int64(2)},
+	g.route(schema.Object{"name": "dead", "host": "127.0.0.1", "port": int64(ports.Dead(t)), "retries": int64(2)},
 		schema.Object{"paths": []any{"/dead"}})
 	next := observed(g, false)
 

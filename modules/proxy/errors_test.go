@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
 
 func TestErrors_typeIsChosenByAccept(t *testing.T) {
 	g := start(t, gateway.Settings{})
-	g.route(schema.Object{"host": "127.0.0.1", "port": int64(deadPort(t)), "retries": int64(0)}, schema.Object{"paths": []any{"/dead"}})
+	g.route(schema.Object{"host": "127.0.0.1", "port": int64(ports.Dead(t)), "retries": int64(0)}, schema.Object{"paths": []any{"/dead"}})
 
 	const json, text = "application/json; charset=utf-8", "text/plain; charset=utf-8"
 	const html, xml = "text/html; charset=utf-8", "application/xml; charset=utf-8"
@@ -85,7 +86,7 @@ func message(body string) string {
 
 func TestErrors_messages(t *testing.T) {
 	g := start(t, gateway.Settings{})
-	dead := int64(deadPort(t))
+	dead := int64(ports.Dead(t))
 	g.route(nil, schema.Object{"paths": []any{"/no-service"}})
 	g.route(schema.Object{"host": "127.0.0.1", "port": dead}, schema.Object{"paths": []any{"/refused"}})
 	g.insert("upstreams", schema.Object{"name": "empty"})

@@ -16,6 +16,8 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/dns"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/listen"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
 
@@ -78,7 +80,7 @@ func TestForward_roundRobinOverTargets(t *testing.T) {
 }
 
 func TestForward_retries(t *testing.T) {
-	dead := fmt.Sprintf("127.0.0.1:%d", deadPort(t))
+	dead := fmt.Sprintf("127.0.0.1:%d", ports.Dead(t))
 	large := strings.Repeat("x", bufferSize+1)
 	for _, tt := range []struct {
 		name    string
@@ -192,7 +194,7 @@ func TestForward_timeouts(t *testing.T) {
 			504,
 		},
 		{
-			"body stops", schema.Object{"read_timeout": int64(100)},
+			"body stops", schema.Object{"read_timeout": int64(1000)},
 			func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.WriteString(w, "half")
 				_ = http.NewResponseController(w).Flush()
@@ -201,13 +203,13 @@ func TestForward_timeouts(t *testing.T) {
 			0,
 		},
 		{
-			"slow but steady", schema.Object{"read_timeout": int64(200)},
+			"slow but steady", schema.Object{"read_timeout": int64(1500)},
 			func(w http.ResponseWriter, r *http.Request) {
 				for range 8 {
 					_, _ = io.WriteString(w, "x")
 					_ = http.NewResponseController(w).Flush()
 					select {
-					case <-time.After(50 * time.Millisecond):
+					case <-time.After(300 * time.Millisecond):
 					case <-r.Context().Done():
 						return
 					}
@@ -391,7 +393,7 @@ func TestForward_clientThatLeavesCancelsTheUpstream(t *testing.T) {
 	c.Close()
 	select {
 	case <-cancelled:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patient.Limit):
 		t.Fatal("the upstream still works for nobody")
 	}
 	if lines := g.logged("upstream gave no response"); len(lines) != 0 {

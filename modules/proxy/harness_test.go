@@ -25,6 +25,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/http1"
 	"github.com/portcullis-gateway/portcullis/modules/node"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 	"github.com/portcullis-gateway/portcullis/modules/serve"
@@ -34,7 +35,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
+	patient.NoLeaks(m,
 		// Caddy's cache of certificates lives as long as the process.
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*Cache).maintainAssets"),
 		// Ends when it next looks at its lock, seconds after that was released.
@@ -230,7 +231,7 @@ func (g *gatewayTest) raw() (net.Conn, *bufio.Reader) {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patient.Limit))
 	return c, bufio.NewReader(c)
 }
 
@@ -268,17 +269,6 @@ func wantStatus(t testing.TB, resp *http.Response, want int) {
 	if resp.StatusCode != want {
 		t.Errorf("got status %d, want %d", resp.StatusCode, want)
 	}
-}
-
-// deadPort is the address of nobody.
-func deadPort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // match is a match of a service with a protocol.

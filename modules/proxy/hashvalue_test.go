@@ -9,6 +9,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/balancer"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
 
@@ -151,7 +152,7 @@ func TestHash_retryGoesToAnotherTarget(t *testing.T) {
 	g := start(t, gateway.Settings{})
 	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {})
 	g.insert("upstreams", schema.Object{"name": "pool.internal", "algorithm": "consistent-hashing", "hash_on": "path"})
-	for _, target := range []string{"127.0.0.1:" + itoa(deadPort(t)), up.Listener.Addr().String()} {
+	for _, target := range []string{"127.0.0.1:" + itoa(ports.Dead(t)), up.Listener.Addr().String()} {
 		g.insert("targets", schema.Object{"upstream": schema.Object{"name": "pool.internal"}, "target": target})
 	}
 	g.route(schema.Object{"host": "pool.internal"}, schema.Object{})

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
 
@@ -184,7 +185,7 @@ func TestResponseHeaders(t *testing.T) {
 				}
 			})
 			g.route(to(up), schema.Object{"paths": []any{"~/$", "/named"}, "strip_path": false})
-			g.route(schema.Object{"host": "127.0.0.1", "port": int64(deadPort(t))}, schema.Object{"paths": []any{"/dead"}})
+			g.route(schema.Object{"host": "127.0.0.1", "port": int64(ports.Dead(t))}, schema.Object{"paths": []any{"/dead"}})
 			resp, _ := g.get(tt.path)
 			for _, name := range tokens {
 				got, want := strings.Join(resp.Header[http.CanonicalHeaderKey(name)], " | "), tt.want[name]

@@ -17,6 +17,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/plugin/stock"
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
 
@@ -161,7 +162,7 @@ func TestPhases_afterAnAnswer(t *testing.T) {
 			handlers := new(stock.Handlers)
 			g.loader.Adapt, g.loader.Example = handlers.Load, handlers.Example
 			g.route(to(up), schema.Object{"paths": []any{"/a"}})
-			g.route(schema.Object{"host": "127.0.0.1", "port": int64(deadPort(t)), "retries": int64(0)}, schema.Object{"paths": []any{"/dead"}})
+			g.route(schema.Object{"host": "127.0.0.1", "port": int64(ports.Dead(t)), "retries": int64(0)}, schema.Object{"paths": []any{"/dead"}})
 			g.insert("plugins", schema.Object{"name": foremost.name})
 			g.insert("plugins", schema.Object{"name": last.name})
 			if tt.plugin != nil {

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/node"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/modules/plugin/stock"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 	"github.com/portcullis-gateway/portcullis/modules/store"
@@ -268,7 +268,7 @@ func TestStock_overHTTP3(t *testing.T) {
 		_ = s.Serve(packets)
 	}()
 	transport := &http3.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-	g.checkSeveral(&http.Client{Transport: transport, Timeout: 30 * time.Second}, "https://"+packets.LocalAddr().String(), "HTTP/3.0")
+	g.checkSeveral(&http.Client{Transport: transport, Timeout: patient.Limit}, "https://"+packets.LocalAddr().String(), "HTTP/3.0")
 	_ = transport.Close()
 	_ = s.Close()
 	_ = packets.Close()
@@ -413,11 +413,7 @@ func TestStock_cleanedUpWhenTheLastRequestIsOut(t *testing.T) {
 	}
 	close(slow.proceed)
 	wg.Wait()
-	for deadline := time.Now().Add(10 * time.Second); slow.cleaned.Load() != 1; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d cleaned up after the last request, want 1", slow.cleaned.Load())
-		}
-	}
+	patient.Until(t, "one is cleaned up after the last request", func() bool { return slow.cleaned.Load() == 1 })
 	if n := slow.misused.Load(); n != 0 {
 		t.Errorf("%d requests were in a handler that was cleaned up", n)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
 
@@ -262,7 +263,7 @@ func TestRespond_clientThatReceivesNothingIsCutOff(t *testing.T) {
 				if err == nil {
 					t.Error("the upstream could send all of it")
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(patient.Limit):
 				t.Fatal("the upstream still sends to nobody")
 			}
 		})
@@ -271,27 +272,32 @@ func TestRespond_clientThatReceivesNothingIsCutOff(t *testing.T) {
 
 func TestRespond_quietStreamIsLeftAlone(t *testing.T) {
 	for _, version := range []string{"HTTP/1.1", "HTTP/2"} {
-		g := start(t, gateway.Settings{})
-		g.engine.timeouts.Send = 1e8 // 100 ms: for a client to receive, not for an upstream to think
-		up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
-			for range 3 {
-				_, _ = io.WriteString(w, "x")
-				_ = http.NewResponseController(w).Flush()
-				select {
-				case <-time.After(250 * time.Millisecond):
-				case <-r.Context().Done():
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			g := start(t, gateway.Settings{})
+			g.engine.timeouts.Send = 1e9 // for a client to receive, not for an upstream to think
+			up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+				for n := range 3 {
+					if n > 0 {
+						select {
+						case <-time.After(1500 * time.Millisecond):
+						case <-r.Context().Done():
+						}
+					}
+					_, _ = io.WriteString(w, "x")
+					_ = http.NewResponseController(w).Flush()
 				}
+			})
+			g.route(to(up), schema.Object{})
+			client := plainClient(t)
+			if version == "HTTP/2" {
+				client = h2cClient(t)
+			}
+			req, _ := http.NewRequest("GET", g.server.URL+"/", nil)
+			if _, body := send(t, client, req); body != "xxx" {
+				t.Errorf("got %q", body)
 			}
 		})
-		g.route(to(up), schema.Object{})
-		client := plainClient(t)
-		if version == "HTTP/2" {
-			client = h2cClient(t)
-		}
-		req, _ := http.NewRequest("GET", g.server.URL+"/", nil)
-		if _, body := send(t, client, req); body != "xxx" {
-			t.Errorf("%s: got %q", version, body)
-		}
 	}
 }
 
@@ -415,7 +421,7 @@ func TestInformationalResponses_clientThatReceivesNothingIsCutOff(t *testing.T) 
 	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	select {
 	case <-ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patient.Limit):
 		c.Close()
 		t.Fatal("the upstream still sends to nobody")
 	}
@@ -532,11 +538,11 @@ func TestUpgrade_webSocketBothWaysWithHalfClose(t *testing.T) {
 
 func TestUpgrade_silenceEndsIt(t *testing.T) {
 	g := start(t, gateway.Settings{})
-	g.route(to(upstream(t, echo), schema.Object{"read_timeout": int64(1000)}), schema.Object{})
+	g.route(to(upstream(t, echo), schema.Object{"read_timeout": int64(2000)}), schema.Object{})
 	c, br := g.raw()
 	wantStatus(t, webSocket(t, c, br, ""), 101)
 	_, _ = br.ReadString('\n')
-	tick := time.NewTicker(300 * time.Millisecond)
+	tick := time.NewTicker(600 * time.Millisecond)
 	defer tick.Stop()
 	for range 4 { // longer than the timeout, but not silent
 		<-tick.C

@@ -320,7 +320,7 @@ func TestClose_gracePeriodEnds(t *testing.T) {
 }
 
 func TestClose_gracePeriodCutsUpgradedConnections(t *testing.T) {
-	f := start(t, "", Generation{Handler: upgrades(false), GracePeriod: 50 * time.Millisecond})
+	f := start(t, "", Generation{Handler: upgrades(false), GracePeriod: 2 * time.Second})
 	_, alive := f.upgrade()
 	f.first.Close()
 	if err := alive(); err != nil {

@@ -20,15 +20,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/portcullis-gateway/portcullis/modules/listen"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { patient.NoLeaks(m) }
 
 // A fixture is a server under test and the means to talk to it.
 type fixture struct {
@@ -337,12 +337,13 @@ func TestOpen_privateServerIsMarkedWhileItListens(t *testing.T) {
 func TestServer_limits(t *testing.T) {
 	f := &fixture{t: t, cfg: Config{
 		Option: t.Name(), Bind: listen.Bind{Address: "127.0.0.1"}, MaxHeaderBytes: 1 << 10,
-		ReadHeaderTimeout: 100 * time.Millisecond, IdleTimeout: 100 * time.Millisecond,
+		ReadHeaderTimeout: 2 * time.Second, IdleTimeout: 2 * time.Second,
 	}}
 	l := f.open(Generation{Handler: says("ok")})
 	f.cfg.Bind.Port = l.Addrs()[0].Port()
 
 	t.Run("header too large", func(t *testing.T) {
+		t.Parallel()
 		c := f.dial()
 		fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n", strings.Repeat("x", 8<<10))
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -351,6 +352,7 @@ func TestServer_limits(t *testing.T) {
 		}
 	})
 	t.Run("slow header", func(t *testing.T) {
+		t.Parallel()
 		c := f.dial()
 		io.WriteString(c, "GET / HTTP/1.1\r\nHost:")
 		if got, err := io.ReadAll(c); err != nil || len(got) != 0 {
@@ -358,12 +360,14 @@ func TestServer_limits(t *testing.T) {
 		}
 	})
 	t.Run("silent client", func(t *testing.T) {
+		t.Parallel()
 		c := f.dial()
 		if got, err := io.ReadAll(c); err != nil || len(got) != 0 {
 			t.Errorf("got %q, %v; want the connection closed", got, err)
 		}
 	})
 	t.Run("idle connection", func(t *testing.T) {
+		t.Parallel()
 		c := f.dial()
 		io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 		got, err := io.ReadAll(c)

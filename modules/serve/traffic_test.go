@@ -6,7 +6,8 @@ import (
 	"net"
 	"net/http"
 	"testing"
-	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 func TestCounts_followAConnectionThroughItsPhases(t *testing.T) {
@@ -71,7 +72,12 @@ func TestCounts_anUpgradedConnectionIsWritingUntilItCloses(t *testing.T) {
 func wantCounts(t *testing.T, before, want Traffic) {
 	t.Helper()
 	var got Traffic
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	defer func() {
+		if got != want {
+			t.Errorf("counts grew by %+v, want %+v", got, want)
+		}
+	}()
+	patient.Until(t, "the counts are right", func() bool {
 		now := Counts()
 		got = Traffic{
 			Accepted: now.Accepted - before.Accepted,
@@ -81,9 +87,6 @@ func wantCounts(t *testing.T, before, want Traffic) {
 			Waiting:  now.Waiting - before.Waiting,
 			Requests: now.Requests - before.Requests,
 		}
-		if got == want {
-			return
-		}
-	}
-	t.Fatalf("counts grew by %+v, want %+v", got, want)
+		return got == want
+	})
 }

@@ -60,7 +60,7 @@ func hear(t testing.TB) string {
 	select {
 	case s := <-heard:
 		return s
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing was heard")
 		return ""
 	}
@@ -138,7 +138,7 @@ func TestHandlers_tee(t *testing.T) {
 	}
 	select {
 	case <-cleaned:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("the handler is not cleaned up")
 	}
 }

@@ -14,22 +14,23 @@ import (
 	_ "github.com/mholt/caddy-l4/modules/l4tls"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
 
 // TestHandler runs caddy-l4's own app beside the gateway's: its routes hand
 // connections over, after a look at their ClientHello and before.
 func TestHandler(t *testing.T) {
-	ports := []uint16{deadPort(t).Port(), deadPort(t).Port(), deadPort(t).Port(), deadPort(t).Port()}
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	listening := []int{ports.Free(t), ports.Free(t), ports.Free(t), ports.Free(t)}
 	server := func(i int, route string) string {
-		return fmt.Sprintf(`{"listen":["127.0.0.1:%d"],"routes":[%s]}`, ports[i], route)
+		return fmt.Sprintf(`{"listen":["127.0.0.1:%d"],"routes":[%s]}`, listening[i], route)
 	}
 	layer4 := fmt.Sprintf(`{"servers":{"plain":%s,"sealed":%s,"sni":%s,"ends":%s}}`,
 		server(0, `{"handle":[{"handler":"gateway"}]}`),
 		server(1, `{"handle":[{"handler":"gateway","ssl":true}]}`),
 		server(2, `{"match":[{"tls":{"sni":["matched.example.com"]}}],"handle":[{"handler":"gateway","ssl":true}]}`),
 		server(3, `{"handle":[{"handler":"gateway"}]}`))
-	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	err := caddy.Run(&caddy.Config{
 		Admin:      &caddy.AdminConfig{Disabled: true},
 		StorageRaw: json.RawMessage(fmt.Sprintf(`{"module":"file_system","root":%q}`, t.TempDir())),
@@ -57,7 +58,7 @@ func TestHandler(t *testing.T) {
 	g := &gatewayTest{t: t, node: n}
 	theirs := newPair(t, "matched.example.com")
 	sealed := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{theirs.Certificate}}, echo("sealed"))
-	g.route(service("tcp", serveTCP(t, echo("plain"))), schema.Object{"protocols": []any{"tcp"}, "destinations": []any{schema.Object{"port": int64(ports[0])}}})
+	g.route(service("tcp", serveTCP(t, echo("plain"))), schema.Object{"protocols": []any{"tcp"}, "destinations": []any{schema.Object{"port": int64(listening[0])}}})
 	g.route(service("tcp", serveTCP(t, echo("ended"))), schema.Object{"protocols": []any{"tls"}, "snis": []any{"ended.example.com"}})
 	g.route(service("tcp", sealed), schema.Object{"protocols": []any{"tls_passthrough"}, "snis": []any{"matched.example.com"}})
 
@@ -67,15 +68,15 @@ func TestHandler(t *testing.T) {
 		b, _ := io.ReadAll(c)
 		rest <- string(b)
 	})
-	g.route(service("tcp", ends), schema.Object{"protocols": []any{"tcp"}, "destinations": []any{schema.Object{"port": int64(ports[3])}}})
+	g.route(service("tcp", ends), schema.Object{"protocols": []any{"tcp"}, "destinations": []any{schema.Object{"port": int64(listening[3])}}})
 
 	dial := func(i int) *net.TCPConn {
-		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", ports[i]))
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", listening[i]))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
-		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.SetDeadline(time.Now().Add(patience))
 		return c.(*net.TCPConn)
 	}
 	if got := ask(t, dial(0), "hello"); got != "plain:hello" {

@@ -19,13 +19,14 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/node"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/memory"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
+	patient.NoLeaks(m,
 		// Caddy's cache of certificates lives as long as the process.
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*Cache).maintainAssets"),
 		// Ends when it next looks at its lock, seconds after that was released.
@@ -98,7 +99,7 @@ func (g *gatewayTest) stop() {
 	for _, l := range open {
 		select {
 		case <-l.listener.done:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			g.t.Errorf("the listener %s does not end", l.listener.bind)
 		}
 	}
@@ -173,7 +174,7 @@ func serveTCP(t testing.TB, handle func(net.Conn)) netip.AddrPort {
 			}
 			go func() {
 				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(patience))
 				handle(c)
 			}()
 		}
@@ -222,7 +223,7 @@ func (g *gatewayTest) dialTo(i int) *net.TCPConn {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	return c.(*net.TCPConn)
 }
 
@@ -245,15 +246,17 @@ func ask(t testing.TB, c net.Conn, text string) string {
 // awaitLog waits for a line with the message.
 func (g *gatewayTest) awaitLog(message string) observer.LoggedEntry {
 	g.t.Helper()
-	for range 2000 {
-		if all := g.logs.FilterMessage(message).All(); len(all) > 0 {
-			return all[0]
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	g.t.Fatalf("nothing was logged as %q", message)
-	return observer.LoggedEntry{}
+	var all []observer.LoggedEntry
+	patient.Until(g.t, fmt.Sprintf("%q is logged", message), func() bool {
+		all = g.logs.FilterMessage(message).All()
+		return len(all) > 0
+	})
+	return all[0]
 }
+
+// patience bounds everything that ought to happen at once but may take a while
+// on a busy machine.
+const patience = patient.Limit
 
 func (g *gatewayTest) delete(table, id string) {
 	g.t.Helper()
@@ -274,7 +277,7 @@ func (g *gatewayTest) awaitQuiet() {
 	for _, l := range g.app.open {
 		select {
 		case <-l.listener.quiet():
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			g.t.Errorf("%s still has connections", l.listener.bind)
 		}
 	}

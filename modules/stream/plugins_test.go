@@ -3,16 +3,17 @@ package stream
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
@@ -92,17 +93,14 @@ func newBook() *book {
 // await waits for so many sessions in the phase log.
 func (b *book) await(t testing.TB, n int) []plugin.Session {
 	t.Helper()
-	for range 2000 {
+	var seen []plugin.Session
+	patient.Until(t, fmt.Sprintf("the phase log comes for %d sessions", n), func() bool {
 		b.mu.Lock()
-		seen := b.seen
-		b.mu.Unlock()
-		if len(seen) >= n {
-			return seen
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	t.Fatalf("the phase log came for %d sessions, want %d", len(b.seen), n)
-	return nil
+		defer b.mu.Unlock()
+		seen = b.seen
+		return len(seen) >= n
+	})
+	return seen
 }
 
 // plugin adds a witness to a route, or to all.
@@ -143,6 +141,7 @@ func TestPlugins_ofSeveralTheMostSpecificActs(t *testing.T) {
 	if got := ask(t, g.dialTo(plain), "abc"); got != "abc" {
 		t.Errorf("got %q", got)
 	}
+	b.await(t, 1)
 	g.delete("plugins", row)
 	if got := ask(t, g.dialTo(plain), ""); got != "" {
 		t.Errorf("got %q", got)
@@ -195,6 +194,7 @@ func TestPlugins_tellTLSClients(t *testing.T) {
 	if err := c.Handshake(); err == nil || !strings.Contains(err.Error(), "access denied") {
 		t.Errorf("the client learns %v", err)
 	}
+	b.await(t, 1)
 	g.delete("plugins", row)
 	g.plugin(id, "")
 	c = tls.Client(g.dialTo(secure), config)
@@ -220,7 +220,7 @@ func TestPlugins_logWhatNoRouteTook(t *testing.T) {
 func TestPlugins_onceForASessionOfDatagrams(t *testing.T) {
 	b, g := newBook(), start(t, nil)
 	server := serveUDP(t, func(b []byte, from net.Addr) []byte { return b })
-	g.route(service("udp", server, schema.Object{"read_timeout": int64(200)}), schema.Object{"protocols": []any{"udp"}, "destinations": g.at(packets)})
+	g.route(service("udp", server, schema.Object{"read_timeout": int64(2000)}), schema.Object{"protocols": []any{"udp"}, "destinations": g.at(packets)})
 	row := g.plugin("", "")
 	c := g.dialUDP()
 	for range 3 {
@@ -262,11 +262,5 @@ func TestPlugins_areCleanedUpBehindTheLastFlow(t *testing.T) {
 	}
 	c.Close()
 	b.await(t, 1)
-	for range 1000 {
-		if closed() == 1 {
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	t.Error("never cleaned up")
+	patient.Until(t, "the plugin is cleaned up", func() bool { return closed() == 1 })
 }

@@ -186,7 +186,7 @@ func TestTLS_alertsTellTheClient(t *testing.T) {
 // TestTLS_clientsThatSayNothingOfUse is garbage, half a hello and silence: none
 // of them holds anything for long.
 func TestTLS_clientsThatSayNothingOfUse(t *testing.T) {
-	g := start(t, func(a *App) { a.HelloTimeout = caddyDuration(300 * time.Millisecond) })
+	g := start(t, func(a *App) { a.HelloTimeout = caddyDuration(2 * time.Second) })
 	for _, tt := range []struct{ name, sent, reason, message string }{
 		{"http", "GET / HTTP/1.1\r\n\r\n", "client_hello", "client sent no ClientHello"},
 		{"garbage", "\x16\x03\x01\x02\x00\x01\xff\xff\xff", "client_hello", "client sent no ClientHello in time"},
@@ -200,7 +200,7 @@ func TestTLS_clientsThatSayNothingOfUse(t *testing.T) {
 			if b, err := io.ReadAll(c); len(b) > 0 || err != nil && !relay.IsReset(err) {
 				t.Errorf("got %q, %v", b, err)
 			}
-			if took := time.Since(begin); took > 5*time.Second {
+			if took := time.Since(begin); took > patience/2 {
 				t.Errorf("it took %v", took)
 			}
 			if line := g.awaitLog("handled connection").ContextMap(); line["reason"] != tt.reason || line["status"] != int64(400) {

@@ -23,6 +23,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/dial"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/listen"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 var quiet = log.New(io.Discard, "", 0)
@@ -154,7 +155,7 @@ func TestProbe_endsWithItsContext(t *testing.T) {
 		cancel()
 		select {
 		case <-done:
-		case <-time.After(10 * time.Second):
+		case <-time.After(patient.Limit):
 			t.Fatalf("%s: the probe goes on", kind)
 		}
 	}

@@ -9,12 +9,13 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	grpchealth "google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 )
 
 // A mortal is a server at one address that can be killed and come back.
@@ -29,7 +30,7 @@ type mortal struct {
 
 func newMortal(t testing.TB, run func(net.Listener) func()) *mortal {
 	t.Helper()
-	m := &mortal{t: t, addr: "127.0.0.1:0", run: run}
+	m := &mortal{t: t, addr: fmt.Sprintf("127.0.0.1:%d", ports.Free(t)), run: run}
 	m.rise()
 	t.Cleanup(m.kill)
 	return m
@@ -115,18 +116,6 @@ func serveGRPC(t testing.TB, h *grpchealth.Server, cert *tls.Certificate) *morta
 		go s.Serve(l)
 		return s.Stop
 	})
-}
-
-// until waits for a condition.
-func until(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for !f() {
-		if time.Now().After(deadline) {
-			t.Fatal("never: " + what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
 }
 
 func describe(f finding) string {

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/portcullis-gateway/portcullis/modules/metrics"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/httplog"
 	"github.com/portcullis-gateway/portcullis/modules/plugin/plugintest"
 	"github.com/portcullis-gateway/portcullis/modules/queue"
@@ -56,7 +57,7 @@ func (r *receiver) next(t testing.TB) received {
 	select {
 	case got := <-r.got:
 		return got
-	case <-time.After(20 * time.Second):
+	case <-time.After(patient.Limit):
 		t.Fatal("nothing came")
 	}
 	return received{}
@@ -94,8 +95,8 @@ func TestHTTPLog_oneEntry(t *testing.T) {
 
 func TestHTTPLog_batches(t *testing.T) {
 	for _, tt := range []struct{ name, config string }{
-		{"queue", `,"queue": {"max_batch_size": 3, "max_coalescing_delay": 0.3}`},
-		{"deprecated fields", `,"queue_size": 3, "flush_timeout": 0.3, "retry_count": 10`},
+		{"queue", `,"queue": {"max_batch_size": 3, "max_coalescing_delay": 2}`},
+		{"deprecated fields", `,"queue_size": 3, "flush_timeout": 2, "retry_count": 10`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := receive(t, nil)
@@ -162,7 +163,7 @@ func TestHTTPLog_returningReceiver(t *testing.T) {
 		if !strings.Contains(body, "/second") {
 			t.Errorf("got %s", body)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patient.Limit):
 		t.Fatal("the receiver is back and gets nothing")
 	}
 }
@@ -181,7 +182,7 @@ func TestHTTPLog_slowReceiver(t *testing.T) {
 	for i := range 100 {
 		g.Get(fmt.Sprint("/", i+1))
 	}
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > patient.Limit/2 {
 		t.Errorf("100 requests took %v", took)
 	}
 	release <- struct{}{}
@@ -201,11 +202,7 @@ func TestHTTPLog_timeout(t *testing.T) {
 	g.Add("http-log", config(r.URL, `,"timeout": 50, "queue": {"max_retry_time": -1}`))
 	before := lost(t)
 	g.Get("/")
-	for end := time.Now().Add(20 * time.Second); lost(t) == before; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the entry is not given up")
-		}
-	}
+	patient.Until(t, "the entry is given up", func() bool { return lost(t) > before })
 }
 
 // lost is how many entries were given up.

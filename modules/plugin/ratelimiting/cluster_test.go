@@ -42,7 +42,8 @@ func TestCluster(t *testing.T) {
 	}
 
 	_, g, _ = start()
-	want(t, g.Get("/"), 200, "Limit-Year=3 Remaining-Year=0 RateLimit-Limit=3 RateLimit-Remaining=0 RateLimit-Reset="+g.Get("/").Header.Get("RateLimit-Reset"))
+	r := g.Get("/")
+	want(t, r, 200, "Limit-Year=3 Remaining-Year=0 RateLimit-Limit=3 RateLimit-Remaining=0 RateLimit-Reset="+r.Header.Get("RateLimit-Reset"))
 	if r := g.Get("/"); r.StatusCode != 429 {
 		t.Errorf("got %d, want 429", r.StatusCode)
 	}

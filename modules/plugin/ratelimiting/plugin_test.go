@@ -355,7 +355,7 @@ func exactWith(t *testing.T, prepare func(*plugintest.Gateway), config string, l
 					continue
 				}
 				passed[client].Add(1)
-				left := w.Header().Get("X-RateLimit-Remaining-Second")
+				left := w.Header().Get("RateLimit-Remaining")
 				if _, again := remaining[client].LoadOrStore(left, true); again {
 					t.Errorf("client %d was told twice that %s remain", client, left)
 				}
