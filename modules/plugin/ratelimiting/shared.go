@@ -140,17 +140,20 @@ func (t *table) flush() {
 func (t *table) send(deltas []delta, owners []*client) bool {
 	totals, err := t.exchange(deltas)
 	now := time.Now().UnixNano()
-	for i, d := range deltas {
+	for i := 0; i < len(deltas); {
 		c := owners[i]
 		s := t.of(c.name)
 		s.mu.Lock()
-		c.busy = false
-		if err == nil {
-			c.learn(d, totals[i])
-			c.asked = now
-		} else if w := &c.windows[d.period]; w.start == d.start {
-			w.pending += d.n
-			s.soil(c)
+		c.busy = false // with all of its windows: another exchange may begin then
+		for ; i < len(deltas) && owners[i] == c; i++ {
+			d := deltas[i]
+			if err == nil {
+				c.learn(d, totals[i])
+				c.asked = now
+			} else if w := &c.windows[d.period]; w.start == d.start {
+				w.pending += d.n
+				s.soil(c)
+			}
 		}
 		s.mu.Unlock()
 	}
