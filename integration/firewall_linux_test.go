@@ -49,9 +49,9 @@ func (i *interceptor) forward(sources ...string) {
 
 // fetch asks for a page and answers its body, which is the address that the
 // server saw, and whether the gateway had it in hand.
-func (i *interceptor) fetch(from *netnstest.Host, url string) (seen string, through bool, err error) {
+func (i *interceptor) fetch(from *netnstest.Host, url string, wait time.Duration) (seen string, through bool, err error) {
 	client := clientOn(i.t, from, false)
-	client.Timeout = 3 * time.Second
+	client.Timeout = wait
 	defer client.CloseIdleConnections()
 	resp, err := client.Get(url)
 	if err != nil {
@@ -68,7 +68,7 @@ func (i *interceptor) fetch(from *netnstest.Host, url string) (seen string, thro
 
 func (i *interceptor) expect(from *netnstest.Host, url, seen string, through bool) {
 	i.t.Helper()
-	got, was, err := i.fetch(from, url)
+	got, was, err := i.fetch(from, url, patience)
 	if err != nil || got != seen || was != through {
 		i.t.Errorf("%s: the server saw %q, through the gateway: %v, %v; want %q, %v", url, got, was, err, seen, through)
 	}
@@ -217,7 +217,7 @@ func TestFirewall_failsClosed(t *testing.T) {
 	i := intercept(t, keptFile)
 	i.forward()
 	serveSeen(t, i.Server, netip.AddrPortFrom(netnstest.Server4, 80), false)
-	if _, through, err := i.fetch(i.Client, "http://10.77.2.2/"); err != nil || !through {
+	if _, through, err := i.fetch(i.Client, "http://10.77.2.2/", patience); err != nil || !through {
 		t.Fatalf("through the gateway: %v, %v", through, err)
 	}
 	if out := i.Gateway.Exec("sysctl", "-n", "net.ipv4.ip_forward"); strings.TrimSpace(out) != "1" {
@@ -229,7 +229,7 @@ func TestFirewall_failsClosed(t *testing.T) {
 			t.Fatal("it still listens")
 		}
 	}
-	if seen, _, err := i.fetch(i.Client, "http://10.77.2.2/"); err == nil {
+	if seen, _, err := i.fetch(i.Client, "http://10.77.2.2/", 3*time.Second); err == nil {
 		t.Errorf("the client got past the gateway: the server saw %s", seen)
 	}
 	if out, code := i.firewall("--remove"); code != 0 {
@@ -370,7 +370,7 @@ func TestFirewall_datagrams(t *testing.T) {
 		t.Errorf("got %s %s %s", resp.Proto, resp.Status, body)
 	}
 	for _, to := range []string{"10.77.2.2:53", "[fd77:2::2]:53"} {
-		if got, err := askUDP(t, i.Client, to, "hello", 5*time.Second); err != nil || got != "10.77.2.2:9000 hello" {
+		if got, err := askUDP(t, i.Client, to, "hello", patience); err != nil || got != "10.77.2.2:9000 hello" {
 			t.Errorf("%s: got %q, %v", to, got, err)
 		}
 	}

@@ -252,7 +252,7 @@ func (i *interceptor) ask(t *testing.T, protocol string, ip netip.Addr) string {
 	default:
 		var c net.Conn
 		var err error
-		i.Client.Do(func() { c, err = net.DialTimeout("tcp", to.String(), 5*time.Second) })
+		i.Client.Do(func() { c, err = net.DialTimeout("tcp", to.String(), patience) })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -122,13 +122,13 @@ table inet gw {
 			}
 		}
 		for _, to := range []string{"10.77.2.2:53", "[fd77:2::2]:53", "10.77.1.1:53", "10.77.1.1:700"} {
-			if got, err := askUDP(t, i.Client, to, "hello", 5*time.Second); err != nil || got != "10.77.2.2:9000 hello" {
+			if got, err := askUDP(t, i.Client, to, "hello", patience); err != nil || got != "10.77.2.2:9000 hello" {
 				t.Errorf("%s: got %q, %v", to, got, err)
 			}
 		}
 		var c net.Conn
 		var err error
-		i.Client.Do(func() { c, err = net.DialTimeout("tcp", "10.77.1.1:700", 5*time.Second) })
+		i.Client.Do(func() { c, err = net.DialTimeout("tcp", "10.77.1.1:700", patience) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -334,7 +334,7 @@ func TestTransparent_oneCapabilityIsEnough(t *testing.T) {
 					t.Errorf("got %s %s %s", resp.Proto, resp.Status, body)
 				}
 			}
-			if got, err := askUDP(t, i.Client, "10.77.2.2:53", "hello", 5*time.Second); err != nil || got != "10.77.2.2:9000 hello" {
+			if got, err := askUDP(t, i.Client, "10.77.2.2:53", "hello", patience); err != nil || got != "10.77.2.2:9000 hello" {
 				t.Errorf("got %q, %v", got, err)
 			}
 		})

@@ -88,7 +88,7 @@ func clientOn(t *testing.T, h *netnstest.Host, http2 bool) *http.Client {
 		Protocols:       protocols,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		DialContext: func(_ context.Context, network, address string) (c net.Conn, err error) {
-			h.Do(func() { c, err = net.DialTimeout(network, address, 5*time.Second) })
+			h.Do(func() { c, err = net.DialTimeout(network, address, patience) })
 			return c, err
 		},
 	}
@@ -273,7 +273,7 @@ table ip gwnat {
 		})
 		var c net.Conn
 		var err error
-		i.Client.Do(func() { c, err = net.DialTimeout("tcp", to, 5*time.Second) })
+		i.Client.Do(func() { c, err = net.DialTimeout("tcp", to, patience) })
 		if err != nil {
 			t.Errorf("%s: %v", to, err)
 			continue

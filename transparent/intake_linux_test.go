@@ -67,7 +67,7 @@ func accept(n *netnstest.Net, ln net.Listener) (c net.Conn, err error) {
 // dial connects from the client.
 func dial(t *testing.T, n *netnstest.Net, to netip.AddrPort) (c net.Conn, err error) {
 	t.Helper()
-	n.Client.Do(func() { c, err = net.DialTimeout("tcp", to.String(), 5*time.Second) })
+	n.Client.Do(func() { c, err = net.DialTimeout("tcp", to.String(), 20*time.Second) })
 	if err == nil {
 		t.Cleanup(func() { c.Close() })
 	}
@@ -120,7 +120,7 @@ func TestListener_tellsHowAConnectionArrived(t *testing.T) {
 				t.Fatal(err)
 			}
 			buf := make([]byte, 2)
-			_ = client.SetReadDeadline(time.Now().Add(5 * time.Second))
+			_ = client.SetReadDeadline(time.Now().Add(20 * time.Second))
 			if _, err := client.Read(buf); err != nil || string(buf) != "hi" {
 				t.Errorf("the client got %q, %v", buf, err)
 			}
@@ -164,7 +164,7 @@ func TestListener_interceptedOnly(t *testing.T) {
 	}()
 	direct, err := dial(t, n, netip.AddrPortFrom(netnstest.GatewayIn4, 8080))
 	if err == nil { // the handshake is over before the listener sees it
-		_ = direct.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = direct.SetReadDeadline(time.Now().Add(20 * time.Second))
 		if _, err = direct.Read(make([]byte, 1)); err == nil {
 			t.Error("a direct connection was served")
 		}
@@ -191,7 +191,7 @@ func TestListener_multipathClientFallsBack(t *testing.T) {
 	var client net.Conn
 	var err error
 	n.Client.Do(func() {
-		d := net.Dialer{Timeout: 5 * time.Second}
+		d := net.Dialer{Timeout: 20 * time.Second}
 		d.SetMultipathTCP(true)
 		client, err = d.Dial("tcp", to.String())
 	})

@@ -58,7 +58,7 @@ func dialPackets(t *testing.T, n *netnstest.Net, from *net.UDPAddr, to netip.Add
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	return c
 }
 
@@ -122,7 +122,7 @@ func TestPacketListener_flowsAreKeyedByDestination(t *testing.T) {
 	var socket *net.UDPConn
 	n.Client.Do(func() { socket, _ = net.ListenUDP("udp4", nil) })
 	defer socket.Close()
-	_ = socket.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = socket.SetDeadline(time.Now().Add(20 * time.Second))
 	want := map[string]bool{"10.77.2.2:53": true, "10.77.2.2:54": true, "10.77.2.3:53": true}
 	for range 2 { // the second time there are flows already
 		for to := range want {
@@ -136,7 +136,7 @@ func TestPacketListener_flowsAreKeyedByDestination(t *testing.T) {
 		}
 		buf := make([]byte, 10)
 		for range 2 {
-			_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 			if _, err := c.Read(buf); err != nil {
 				t.Fatalf("%v: %v", c.LocalAddr(), err)
 			}
@@ -332,7 +332,7 @@ table inet gw {
 				}
 				defer c.Close()
 			}
-			_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 			got, err := c.Read(buf)
 			if err != nil || string(buf[:got]) != fmt.Sprint(i) {
 				t.Fatalf("%s: datagram %d: got %q, %v", to, i, buf[:got], err)
@@ -370,7 +370,7 @@ table inet gw {
 	}
 	defer service.Close()
 	fmt.Fprint(dialPackets(t, n, nil, at), "for the service")
-	_ = service.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = service.SetReadDeadline(time.Now().Add(20 * time.Second))
 	buf := make([]byte, 100)
 	if got, _, err := service.ReadFrom(buf); err != nil || string(buf[:got]) != "for the service" {
 		t.Errorf("the service got %q, %v", buf[:got], err)

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/transparent"
 	"github.com/portcullis-gateway/portcullis/transparent/netnstest"
 )
@@ -108,11 +109,11 @@ const silence = time.Second
 
 // ask connects from a host and answers what it is told, or "refused" or
 // "nothing". The mark may be 0.
-func ask(h *netnstest.Host, to string, mark int) (answer string) {
+func ask(h *netnstest.Host, to string, mark int, wait time.Duration) (answer string) {
 	var c net.Conn
 	var err error
 	h.Do(func() {
-		d := net.Dialer{Timeout: silence, Control: func(_, _ string, c syscall.RawConn) (err error) {
+		d := net.Dialer{Timeout: wait, Control: func(_, _ string, c syscall.RawConn) (err error) {
 			if ctlErr := c.Control(func(fd uintptr) {
 				if mark != 0 {
 					err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, mark)
@@ -131,7 +132,7 @@ func ask(h *netnstest.Host, to string, mark int) (answer string) {
 		return "nothing"
 	}
 	defer c.Close()
-	_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(wait))
 	buf := make([]byte, 128)
 	got, err := c.Read(buf)
 	if err != nil {
@@ -142,7 +143,7 @@ func ask(h *netnstest.Host, to string, mark int) (answer string) {
 
 func expect(t *testing.T, h *netnstest.Host, to, want string) {
 	t.Helper()
-	if got := ask(h, to, 0); got != want {
+	if got := ask(h, to, 0, patient.Limit); got != want {
 		t.Errorf("%s: got %q, want %q", to, got, want)
 	}
 }
@@ -153,7 +154,7 @@ func closed(t *testing.T, h *netnstest.Host, tos ...string) {
 	var all sync.WaitGroup
 	for _, to := range tos {
 		all.Go(func() {
-			if got := ask(h, to, 0); got != "nothing" && got != "refused" {
+			if got := ask(h, to, 0, silence); got != "nothing" && got != "refused" {
 				t.Errorf("%s: got %q", to, got)
 			}
 		})
@@ -230,7 +231,7 @@ func TestApply_local(t *testing.T) {
 				for _, to := range []string{"10.77.2.2:80", "[fd77:2::2]:80"} {
 					expect(t, n.Gateway, to, "gateway "+to)
 					expect(t, n.Client, to, "server "+to)
-					if got := ask(n.Gateway, to, transparent.Mark); got != "server "+to {
+					if got := ask(n.Gateway, to, transparent.Mark, patient.Limit); got != "server "+to {
 						t.Errorf("what the gateway sends to %s itself: got %q", to, got)
 					}
 				}
@@ -313,7 +314,7 @@ func TestApply_datagrams(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			_ = conn.SetReadDeadline(time.Now().Add(2 * time.Second))
+			_ = conn.SetReadDeadline(time.Now().Add(patient.Limit))
 			oob := make([]byte, 128)
 			_, got, _, _, err := conn.(*net.UDPConn).ReadMsgUDPAddrPort(make([]byte, 16), oob)
 			if err != nil {
@@ -336,10 +337,10 @@ func TestApply_returnPath(t *testing.T) {
 			to   string
 		}{{netnstest.Client4, "10.77.2.2:80"}, {netnstest.Client6, "[fd77:2::2]:80"}} {
 			serve(t, n.Server, "tcp", a.to, "server")
-			spoof := func() (answer string) {
+			spoof := func(wait time.Duration) (answer string) {
 				n.Gateway.Do(func() {
 					d := net.Dialer{
-						Timeout: silence, LocalAddr: &net.TCPAddr{IP: a.from.AsSlice()},
+						Timeout: wait, LocalAddr: &net.TCPAddr{IP: a.from.AsSlice()},
 						Control: transparent.AllModes.Control,
 					}
 					c, err := d.Dial("tcp", a.to)
@@ -349,17 +350,17 @@ func TestApply_returnPath(t *testing.T) {
 					}
 					defer c.Close()
 					buf := make([]byte, 64)
-					_ = c.SetReadDeadline(time.Now().Add(time.Second))
+					_ = c.SetReadDeadline(time.Now().Add(wait))
 					got, _ := c.Read(buf)
 					answer = string(buf[:got])
 				})
 				return answer
 			}
-			if got := spoof(); got != "nothing" {
+			if got := spoof(silence); got != "nothing" {
 				t.Errorf("%s: without rules, got %q", a.to, got)
 			}
 			apply(t, n, mustPlan(t, Settings{Backend: backend, ReturnFrom: []string{"g1"}}, "proxy_listen 0.0.0.0:8000"))
-			if got := spoof(); got != "server "+a.to {
+			if got := spoof(patient.Limit); got != "server "+a.to {
 				t.Errorf("%s: got %q", a.to, got)
 			}
 			// What others forward is left alone, also to ports that are listened on.
@@ -446,7 +447,7 @@ func TestApply_rate(t *testing.T) {
 				var some sync.WaitGroup
 				for range 8 {
 					some.Go(func() {
-						if ask(c.from, c.to, 0) != "nothing" {
+						if ask(c.from, c.to, 0, 3*silence) != "nothing" {
 							served.Add(1)
 						}
 					})

@@ -20,6 +20,9 @@ const (
 
 	// maxQuiets bounds a drain under steady load, in multiples of the above.
 	maxQuiets = 4
+
+	// mercy is for how long after that those are accepted that are there.
+	mercy = 2 * time.Second
 )
 
 // Drain ends sockets without cutting off connections that clients have

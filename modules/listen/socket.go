@@ -252,6 +252,13 @@ func (s *Socket) AcceptTCP() (*net.TCPConn, error) {
 			s.lastCall = time.Now().Add(maxQuiets * time.Duration(s.quiet.Load()))
 			continue
 		}
+		// The time may be over because this machine is busy.
+		if time.Since(s.lastCall) < mercy && s.waiting() {
+			s.SetDeadline(time.Now().Add(mercy))
+			if c, err := s.TCPListener.AcceptTCP(); !errors.Is(err, os.ErrDeadlineExceeded) {
+				return c, err
+			}
+		}
 		s.Close()
 		return nil, net.ErrClosed
 	}
