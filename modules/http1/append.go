@@ -62,14 +62,14 @@ func appendValues(out []byte, name string, values []string) []byte {
 // appendField appends a field line. Line breaks in the value, which would make
 // another line of it, become blanks.
 func appendField(out []byte, name, value string) []byte {
-	out = append(append(out, name...), ": "...)
-	if strings.IndexByte(value, '\n') >= 0 || strings.IndexByte(value, '\r') >= 0 {
-		value = breaks.Replace(value)
-	}
-	return append(append(out, value...), "\r\n"...)
+	return appendClean(out, name, unbroken(value))
 }
 
-var breaks = strings.NewReplacer("\r", " ", "\n", " ")
+// appendClean appends a field line whose value has no line breaks.
+func appendClean(out []byte, name, value string) []byte {
+	out = append(append(out, name...), ": "...)
+	return append(append(out, value...), "\r\n"...)
+}
 
 func appendLength(out []byte, n int64) []byte {
 	out = strconv.AppendInt(append(out, "Content-Length: "...), n, 10)

@@ -127,13 +127,13 @@ func (b *bodyReader) end() error {
 			return io.EOF
 		}
 		if end := headEnd(data, 0); end >= 0 {
-			h, err := parseFields(string(data[:end]))
+			fields, err := Fields(nil).parse(string(data[:end]))
 			if err != nil {
 				return err
 			}
 			b.src.take(end)
 			if b.trailer != nil {
-				if err := b.trailer(h); err != nil {
+				if err := b.trailer(fields.Header()); err != nil {
 					return err
 				}
 			}

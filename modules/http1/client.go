@@ -58,7 +58,7 @@ func (c *clientConn) discardBuffer() {
 }
 
 // roundTrip sends the request and reads the head of the response.
-func (c *clientConn) roundTrip(r *http.Request, fields []Field, call Call) (*http.Response, error) {
+func (c *clientConn) roundTrip(r *http.Request, fields Fields, call Call) (*http.Response, error) {
 	c.begun, c.sending = false, nil
 	c.requests++
 	if err := c.send(r, fields, call); err != nil {
@@ -82,7 +82,7 @@ func (c *clientConn) roundTrip(r *http.Request, fields []Field, call Call) (*htt
 			if informed++; informed > maxInformed {
 				return nil, errors.New("informational responses without end")
 			}
-			call.Inform(resp.StatusCode, resp.Header)
+			call.Inform(resp.StatusCode, x.Head.Fields.Header())
 			continue
 		}
 		body.call = call
@@ -130,7 +130,7 @@ func (c *clientConn) cause(err error) error {
 // send writes the request: the head with a body that is at hand in one piece;
 // any other body on a goroutine of its own, as the server may answer before it
 // has all of it.
-func (c *clientConn) send(r *http.Request, fields []Field, call Call) error {
+func (c *clientConn) send(r *http.Request, fields Fields, call Call) error {
 	if !token(r.Method) || !targetBytes(r.RequestURI) || !fieldValue(r.Host) {
 		return errors.New("the request has a method, a target or a host that is none")
 	}
@@ -140,9 +140,9 @@ func (c *clientConn) send(r *http.Request, fields []Field, call Call) error {
 	out = append(append(out, r.RequestURI...), " HTTP/1.1\r\nHost: "...)
 	out = append(append(out, r.Host...), "\r\n"...)
 	out = appendHeader(out, r.Header, requestFraming)
-	for _, f := range fields {
-		if !requestFraming(f.Name) && token(f.Name) {
-			out = appendField(out, f.Name, f.Value)
+	for i := range fields {
+		if f := &fields[i]; !requestFraming(f.Name) {
+			out = appendClean(out, f.Name, f.Value)
 		}
 	}
 
@@ -292,34 +292,12 @@ func (c *clientConn) readHead(call Call) (string, error) {
 // one response after the other.
 type Reply struct {
 	http.Response
-	body   responseBody
-	fields fieldSet
-
-	// Into is where the fields of the response go, an empty header; nil: to one
-	// that the Reply has for itself. Those of informational responses never go
-	// there, nor those of one that changes the protocol, for which Into becomes
-	// nil.
-	Into http.Header
-}
-
-// header is an empty header for n fields of a response of the status, and space
-// for their values.
-func (x *Reply) header(status int64, n int) (http.Header, []string) {
-	if status == http.StatusSwitchingProtocols {
-		x.Into = nil
-	}
-	if status < 200 {
-		return make(http.Header, n), make([]string, n)
-	}
-	h, values := x.fields.space(n)
-	if x.Into != nil {
-		h = x.Into
-	}
-	return h, values
+	Head Head
+	body responseBody
 }
 
 // parse makes a response of a head.
-func (c *clientConn) parse(head string, r *http.Request, x *Reply) (_ *Reply, err error) {
+func (c *clientConn) parse(head string, r *http.Request, x *Reply) (*Reply, error) {
 	line, fields, _ := strings.Cut(head, "\r\n")
 	if len(line) < len("HTTP/1.1 200") || line[:len("HTTP/1.")] != "HTTP/1." || line[8] != ' ' || line[7] != '0' && line[7] != '1' {
 		return nil, fmt.Errorf("malformed status line %q", line)
@@ -328,26 +306,19 @@ func (c *clientConn) parse(head string, r *http.Request, x *Reply) (_ *Reply, er
 	if !ok || status < 100 || len(line) > 12 && line[12] != ' ' || !fieldValue(line[9:]) {
 		return nil, fmt.Errorf("malformed status line %q", line)
 	}
-	h, values := x.header(status, strings.Count(fields, "\r\n"))
-	defer func() {
-		if err != nil {
-			clear(h)
-		}
-	}()
-	if err := parseInto(h, values, fields); err != nil {
+	if err := x.Head.parse(fields); err != nil {
 		return nil, fmt.Errorf("malformed response: %w", err)
 	}
 	minor := int(line[7] - '0')
-	length, err := framing(h, minor)
+	frame := x.Head.outline()
+	length, err := frame.framing(minor)
 	if err != nil {
 		return nil, fmt.Errorf("malformed response: %w", err)
 	}
 	x.Response = http.Response{
 		Status: line[9:], StatusCode: int(status), Proto: line[:8], ProtoMajor: 1, ProtoMinor: minor,
-		Header: h, Request: r,
+		Request: r, Close: !frame.persists(minor),
 	}
-	connection := h["Connection"]
-	x.Close = hasToken(connection, "close") || minor == 0 && !hasToken(connection, "keep-alive")
 	x.body = responseBody{conn: c, reply: x}
 	x.ContentLength = length
 	switch {
@@ -358,14 +329,16 @@ func (c *clientConn) parse(head string, r *http.Request, x *Reply) (_ *Reply, er
 	case length == lengthChunked:
 		x.ContentLength = -1
 		x.TransferEncoding = chunkedOnly
-		if x.Trailer, err = trailerNames(h); err != nil {
+		if x.Trailer, err = x.Head.trailerNames(); err != nil {
 			return nil, fmt.Errorf("malformed response: %w", err)
 		}
-		delete(h, "Trailer")
+		x.Head.Fields = x.Head.Without("Trailer")
 	case length == lengthUnsaid:
 		x.Close = true
 	}
-	delete(h, "Transfer-Encoding")
+	if frame.codings > 0 {
+		x.Head.Fields = x.Head.Without("Transfer-Encoding")
+	}
 	var trailer func(http.Header) error
 	if length == lengthChunked {
 		trailer = x.body.trailer

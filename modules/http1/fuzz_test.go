@@ -59,8 +59,9 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		reference := bufio.NewReader(bytes.NewReader(raw))
 		number := 0
-		s := &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s := &Server{Lists: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			number++
+			Expand(w, r)
 			ours, ourErr := see(r)
 			if number == 1 {
 				// net/http does not skip the empty line that may come first.

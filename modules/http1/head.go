@@ -38,95 +38,6 @@ func headEnd(b []byte, from int) int {
 
 var crlfcrlf = []byte("\r\n\r\n")
 
-// A fieldSet is a header with the memory that it takes, which can be used for one
-// head after the other.
-type fieldSet struct {
-	header http.Header
-	values []string
-}
-
-// maxSpare is how many fields a header may have had for its memory to be kept:
-// to clear more costs more than to make it anew.
-const maxSpare = 64
-
-// space is an empty header for n field lines, and space for their values.
-func (f *fieldSet) space(n int) (http.Header, []string) {
-	if f.header == nil || len(f.values) > maxSpare {
-		f.header = make(http.Header, n)
-	} else {
-		clear(f.header)
-	}
-	if n > cap(f.values) || n < len(f.values) {
-		f.values = make([]string, n)
-	}
-	f.values = f.values[:n]
-	return f.header, f.values
-}
-
-// parse reads field lines into the set, as parseFields does.
-func (f *fieldSet) parse(text string) (http.Header, error) {
-	h, values := f.space(strings.Count(text, "\r\n"))
-	return h, parseInto(h, values, text)
-}
-
-// parseFields reads the field lines of a head or a trailer section, which ends
-// with an empty line, into a header whose names are canonical and whose values
-// are parts of the text. It takes what RFC 9112, section 5 allows, and nothing
-// else: no line folding, no white space around a name, no bare CR or LF, no
-// control characters.
-func parseFields(text string) (http.Header, error) { return new(fieldSet).parse(text) }
-
-// parseInto does it with memory that is there. There is a value for each line.
-func parseInto(h http.Header, values []string, text string) error {
-	for text != "\r\n" {
-		line, rest, ok := strings.Cut(text, "\r\n")
-		if !ok || line == "" {
-			return bad("a field line has no end")
-		}
-		text = rest
-		colon := strings.IndexByte(line, ':')
-		if colon <= 0 {
-			return bad("a field line has no name")
-		}
-		name := fieldName(line[:colon])
-		if name == "" {
-			return bad("a field name has a character that is not allowed")
-		}
-		value := trim(line[colon+1:])
-		if !fieldValue(value) {
-			return bad("a field value has a control character")
-		}
-		if known := h[name]; known != nil {
-			h[name] = append(known, value)
-			continue
-		}
-		values[0] = value
-		h[name] = values[:1:1]
-		values = values[1:]
-	}
-	return nil
-}
-
-// fieldName is a field name as net/http spells it; empty if s is no token. Most
-// names come spelled like that, from software that writes them down once.
-func fieldName(s string) string {
-	initial, asIs := true, true
-	for i := range len(s) {
-		c := s[i]
-		if !tokenBytes[c] {
-			return ""
-		}
-		if initial && 'a' <= c && c <= 'z' || !initial && 'A' <= c && c <= 'Z' {
-			asIs = false
-		}
-		initial = c == '-'
-	}
-	if asIs {
-		return s
-	}
-	return textproto.CanonicalMIMEHeaderKey(s)
-}
-
 // token reports whether s is a token (RFC 9110, section 5.6.2).
 func token(s string) bool {
 	for i := range len(s) {
@@ -147,7 +58,7 @@ var tokenBytes = func() (t [256]bool) {
 // fieldValue reports whether s has no control characters but tabs.
 func fieldValue(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+		if controlBytes[s[i]] {
 			return false
 		}
 	}
@@ -172,32 +83,65 @@ const (
 	lengthChunked = -2
 )
 
+// An outline is what the fields of a head say of the message's frame.
+type outline struct {
+	codings, lengths, hosts, expects int    // how many there are
+	coding, length, host, expect     string // one of them
+	close, keepAlive                 bool   // what Connection says
+}
+
+func (fs Fields) outline() (o outline) {
+	for i := range fs {
+		f := &fs[i]
+		switch f.Name {
+		case "Transfer-Encoding":
+			o.codings++
+			o.coding = f.Value
+		case "Content-Length":
+			o.lengths++
+			o.length = f.Value
+		case "Host":
+			o.hosts++
+			o.host = f.Value
+		case "Expect":
+			o.expects++
+			o.expect = f.Value
+		case "Connection":
+			o.close = o.close || hasToken(f.Value, "close")
+			o.keepAlive = o.keepAlive || hasToken(f.Value, "keep-alive")
+		}
+	}
+	return o
+}
+
 // framing reads how long a message's body is (RFC 9112, section 6): a number of
 // bytes, lengthChunked or lengthUnsaid. What could be understood in two ways is
 // an error, as one of them would be somebody else's.
-func framing(h http.Header, minor int) (int64, error) {
-	codings, lengths := h["Transfer-Encoding"], h["Content-Length"]
+func (o *outline) framing(minor int) (int64, error) {
 	switch {
-	case codings != nil && lengths != nil:
+	case o.codings > 0 && o.lengths > 0:
 		return 0, bad("both Transfer-Encoding and Content-Length")
-	case codings != nil && minor == 0:
+	case o.codings > 0 && minor == 0:
 		return 0, bad("Transfer-Encoding in HTTP/1.0")
-	case codings != nil:
-		if len(codings) == 1 && strings.EqualFold(codings[0], "chunked") {
+	case o.codings > 0:
+		if o.codings == 1 && strings.EqualFold(o.coding, "chunked") {
 			return lengthChunked, nil
 		}
 		return 0, &parseError{http.StatusNotImplemented, "a transfer coding other than chunked"}
-	case lengths == nil:
+	case o.lengths == 0:
 		return lengthUnsaid, nil
-	case len(lengths) > 1:
+	case o.lengths > 1:
 		return 0, bad("more than one Content-Length")
 	}
-	n, ok := number(lengths[0])
+	n, ok := number(o.length)
 	if !ok {
 		return 0, bad("Content-Length is not a number")
 	}
 	return n, nil
 }
+
+// persists reports whether the connection may go on after a message of HTTP/1.minor.
+func (o *outline) persists(minor int) bool { return !o.close && (minor == 1 || o.keepAlive) }
 
 // number reads a decimal number without any sign or blank.
 func number(s string) (int64, bool) {
@@ -217,14 +161,16 @@ func number(s string) (int64, bool) {
 // trailerNames reads the header Trailer: the fields that are announced to come
 // behind a chunked body. Those that would change how the message is understood
 // are not accepted there (RFC 9110, section 6.5.1).
-func trailerNames(h http.Header) (http.Header, error) {
-	list := h["Trailer"]
-	if list == nil {
+func (fs Fields) trailerNames() (http.Header, error) {
+	if !fs.Has("Trailer") {
 		return nil, nil
 	}
 	names := make(http.Header)
-	for _, v := range list {
-		for name := range strings.SplitSeq(v, ",") {
+	for _, f := range fs {
+		if f.Name != "Trailer" {
+			continue
+		}
+		for name := range strings.SplitSeq(f.Value, ",") {
 			name = textproto.CanonicalMIMEHeaderKey(trim(name))
 			if name == "" {
 				continue
@@ -269,15 +215,23 @@ func headLimit(bytes int) int {
 }
 
 // hasToken reports whether a comma separated field has the word, in any case.
-func hasToken(values []string, word string) bool {
-	for _, v := range values {
-		if v == word {
+func hasToken(value, word string) bool {
+	if value == word {
+		return true
+	}
+	for item := range strings.SplitSeq(value, ",") {
+		if strings.EqualFold(trim(item), word) {
 			return true
 		}
-		for item := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(trim(item), word) {
-				return true
-			}
+	}
+	return false
+}
+
+// anyToken reports whether one of several fields has it.
+func anyToken(values []string, word string) bool {
+	for _, v := range values {
+		if hasToken(v, word) {
+			return true
 		}
 	}
 	return false

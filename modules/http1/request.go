@@ -14,7 +14,8 @@ import (
 // it does not: see Recycle.
 type exchange struct {
 	request  *http.Request
-	fields   fieldSet
+	head     Head
+	space    [12]Field // for the fields of head, if they are not more
 	response response
 	ctx      requestContext
 	url      url.URL
@@ -45,30 +46,31 @@ func (c *conn) readRequest(end int) (*exchange, error) {
 	x := c.spare.Swap(nil)
 	if x == nil {
 		x = new(exchange)
+		x.head.Fields = x.space[:]
 	}
-	h, err := x.fields.parse(fields)
-	if err != nil {
+	if err := x.head.parse(fields); err != nil {
 		return nil, err
 	}
-	length, err := framing(h, minor)
+	frame := x.head.outline()
+	length, err := frame.framing(minor)
 	if err != nil {
 		return nil, err
 	}
 	x.url = url.URL{}
 	draft := http.Request{
-		Method: method, RequestURI: target, Header: h,
+		Method: method, RequestURI: target,
 		Proto: version, ProtoMajor: 1, ProtoMinor: minor,
 		RemoteAddr: c.remote, TLS: c.tls,
 		URL: &x.url,
 	}
-	if err := parseTarget(&draft, h, minor); err != nil {
+	if err := parseTarget(&draft, &frame, minor); err != nil {
 		return nil, err
 	}
+	x.head.Fields = x.head.Without("Host")
 	x.ctx = requestContext{conn: c, exchange: x}
 	x.response = response{exchange: x, conn: c}
 
-	connection := h["Connection"]
-	keep := !hasToken(connection, "close") && (minor == 1 || hasToken(connection, "keep-alive"))
+	keep := frame.persists(minor)
 	draft.Close = !keep
 	x.response.begin(keep)
 
@@ -82,22 +84,24 @@ func (c *conn) readRequest(end int) (*exchange, error) {
 		if length == lengthChunked {
 			draft.ContentLength = -1
 			draft.TransferEncoding = chunkedOnly
-			delete(h, "Transfer-Encoding")
-			if draft.Trailer, err = trailerNames(h); err != nil {
+			if draft.Trailer, err = x.head.trailerNames(); err != nil {
 				return nil, err
 			}
-			delete(h, "Trailer")
+			x.head.Fields = x.head.Without("Transfer-Encoding").Without("Trailer")
 		}
 		x.body.exchange, x.body.conn = x, c
 		x.body.reader = newBody(c, length, x.body.trailer)
 		draft.Body = &x.body
 	}
-	if expect := h["Expect"]; expect != nil {
-		if len(expect) > 1 || !strings.EqualFold(expect[0], "100-continue") {
+	if frame.expects > 0 {
+		if frame.expects > 1 || !strings.EqualFold(frame.expect, "100-continue") {
 			return nil, &parseError{http.StatusExpectationFailed, "an expectation other than 100-continue"}
 		}
 		x.response.expected = minor == 1 && draft.Body != http.NoBody
 		x.response.waiting = x.response.expected
+	}
+	if !c.server.Lists {
+		draft.Header = x.head.Header()
 	}
 	if x.request == nil {
 		x.request = new(http.Request)
@@ -119,18 +123,16 @@ func targetBytes(s string) bool {
 }
 
 // parseTarget reads the request target (RFC 9112, section 3.2) and the Host.
-func parseTarget(r *http.Request, h http.Header, minor int) error {
-	hosts := h["Host"]
+func parseTarget(r *http.Request, frame *outline, minor int) error {
 	switch {
-	case len(hosts) > 1:
+	case frame.hosts > 1:
 		return bad("more than one Host")
-	case len(hosts) == 0 && minor == 1:
+	case frame.hosts == 0 && minor == 1:
 		return bad("no Host")
-	case len(hosts) == 1:
-		if r.Host = hosts[0]; !httpguts.ValidHostHeader(r.Host) {
+	case frame.hosts == 1:
+		if r.Host = frame.host; !httpguts.ValidHostHeader(r.Host) {
 			return bad("the Host is none")
 		}
-		delete(h, "Host")
 	}
 	target := r.RequestURI
 	if plainTarget(target) {

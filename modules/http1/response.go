@@ -19,6 +19,7 @@ type response struct {
 	conn     *conn
 	exchange *exchange
 
+	head    *Head // of the answer, besides what is in Header; nil: only that
 	status  int   // 0: WriteHeader has not been called
 	length  int64 // that the handler announced; lengthUnsaid
 	written int64 // bytes of the body that the handler gave
@@ -69,8 +70,33 @@ func (x *exchange) recyclable() bool {
 	return x.request.Body == http.NoBody && x.request.MultipartForm == nil && x.ctx.unasked()
 }
 
+// RequestHead implements HeadWriter.
+func (w *response) RequestHead() *Head { return &w.exchange.head }
+
+// WriteHead implements HeadWriter.
+func (w *response) WriteHead(status int, head *Head) {
+	first := !w.over && w.status == 0
+	w.WriteHeader(status)
+	if !first {
+		return
+	}
+	w.head = head
+	if n, ok := number(head.Get("Content-Length")); ok {
+		w.length = n
+	}
+}
+
 // Header implements http.ResponseWriter.
-func (w *response) Header() http.Header { return w.conn.header }
+func (w *response) Header() http.Header {
+	h := w.conn.header
+	if w.head != nil {
+		w.head.CopyTo(h)
+		if w.head = nil; len(h["Content-Type"]) == 0 {
+			h["Content-Type"] = nil // nothing is guessed
+		}
+	}
+	return h
+}
 
 // WriteHeader implements http.ResponseWriter. Statuses below 200, but 101, are
 // sent at once, as often as they come.
@@ -402,6 +428,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 var (
 	_ http.Flusher    = (*response)(nil)
 	_ http.Hijacker   = (*response)(nil)
+	_ HeadWriter      = (*response)(nil)
 	_ io.ReaderFrom   = (*response)(nil)
 	_ io.StringWriter = (*response)(nil)
 	_ Recycler        = (*response)(nil)

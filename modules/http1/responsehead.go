@@ -11,7 +11,7 @@ import (
 func (w *response) appendHead(out []byte, p []byte, last bool) []byte {
 	c, h := w.conn, w.conn.header
 	r := w.exchange.request
-	if w.keep && (hasToken(h["Connection"], "close") || c.server.stopping.Load()) {
+	if w.keep && (anyToken(h["Connection"], "close") || c.server.stopping.Load()) {
 		w.keep = false
 	}
 	if w.told() {
@@ -20,17 +20,27 @@ func (w *response) appendHead(out []byte, p []byte, last bool) []byte {
 	body := w.held + len(p)
 	allowed := bodyAllowed(w.status)
 	out = appendStatusLine(out, w.status, r.ProtoMinor)
-	if _, set := h["Date"]; !set {
-		out = append(out, *c.server.clock.date.Load()...)
-	}
-	if _, set := h["Content-Type"]; !set && allowed && body > 0 && h["Content-Encoding"] == nil {
+	_, dated := h["Date"]
+	if w.head != nil {
+		for i := range w.head.Fields {
+			f := &w.head.Fields[i]
+			if responseFraming(f.Name) || f.Name == "Connection" {
+				continue
+			}
+			dated = dated || f.Name == "Date"
+			out = appendClean(out, f.Name, f.Value)
+		}
+	} else if _, set := h["Content-Type"]; !set && allowed && body > 0 && h["Content-Encoding"] == nil {
 		sniff := p
 		if w.held > 0 {
 			sniff = (*w.buf)[:w.held]
 		}
 		out = appendField(out, "Content-Type", http.DetectContentType(sniff))
 	}
-	if h["Trailer"] != nil {
+	if !dated {
+		out = append(out, *c.server.clock.date.Load()...)
+	}
+	if w.head != nil || h["Trailer"] != nil {
 		out = appendHeader(out, h, w.own)
 	} else {
 		out = appendHeader(out, h, responseFraming)
@@ -51,7 +61,7 @@ func (w *response) appendHead(out []byte, p []byte, last bool) []byte {
 	}
 	switch {
 	case w.status == http.StatusSwitchingProtocols: // this is not HTTP/1 any more
-	case !w.keep && !hasToken(h["Connection"], "close"):
+	case !w.keep && !anyToken(h["Connection"], "close"):
 		out = append(out, "Connection: close\r\n"...)
 	case w.keep && r.ProtoMinor == 0:
 		out = append(out, "Connection: keep-alive\r\n"...)
@@ -59,9 +69,11 @@ func (w *response) appendHead(out []byte, p []byte, last bool) []byte {
 	return append(out, "\r\n"...)
 }
 
-// own reports whether a field of the handler's is not to be sent in the head:
-// framing is the server's business, and trailers come later.
-func (w *response) own(name string) bool { return responseFraming(name) || w.announced(name) }
+// own reports whether a field of Header is not to be sent in the head: framing is the
+// server's business, trailers come later, and others are in the list.
+func (w *response) own(name string) bool {
+	return responseFraming(name) || w.announced(name) || w.head != nil && w.head.Has(name)
+}
 
 // responseFraming is the same for a header that announces no trailers.
 func responseFraming(name string) bool {
@@ -75,7 +87,7 @@ func responseFraming(name string) bool {
 // announced reports whether the handler has declared a field to be a trailer.
 func (w *response) announced(name string) bool {
 	list := w.conn.header["Trailer"]
-	return list != nil && hasToken(list, name)
+	return list != nil && anyToken(list, name)
 }
 
 // trailers reports whether fields will follow the body.

@@ -31,6 +31,10 @@ type Server struct {
 	// Handler answers the requests, on the connection's goroutine.
 	Handler http.Handler
 
+	// Lists leaves the Header of requests nil, for a handler that takes it from a
+	// HeadWriter or asks Expand for it.
+	Lists bool
+
 	// ReadHeaderTimeout bounds the time from a request's first byte to the end
 	// of its head; on a new connection, from its beginning, with the TLS
 	// handshake.

@@ -73,9 +73,6 @@ type Call interface {
 	Reply() *Reply
 }
 
-// A Field is one field line of a head.
-type Field struct{ Name, Value string }
-
 // An Interrupter is a connection. Interrupt may be called from any goroutine.
 type Interrupter interface{ Interrupt() }
 
@@ -86,9 +83,9 @@ type Interrupter interface{ Interrupt() }
 // old one was closed at the other end and to do it twice does no harm (RFC 9110,
 // section 9.2.2).
 //
-// The response's Body must be read to its end or closed. That of a 101 is an
+// The response has no Header: its fields are in the call's Reply. Its Body must be read to its end or closed. That of a 101 is an
 // io.ReadWriteCloser with the method CloseWrite.
-func (t *Transport) RoundTrip(r *http.Request, fields []Field, key Key, call Call) (*http.Response, error) {
+func (t *Transport) RoundTrip(r *http.Request, fields Fields, key Key, call Call) (*http.Response, error) {
 	repeatable := r.Body == nil || r.GetBody != nil
 	harmless := idempotent(r.Method) && repeatable
 	c := t.take(key, harmless)

@@ -101,6 +101,7 @@ type loggedRequest struct{ x *exchange }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
 func (l loggedRequest) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	l.x.header()
 	enc.AddString("client_ip", l.x.clientIP())
 	return caddyhttp.LoggableHTTPRequest{
 		Request:              l.x.r,

@@ -113,7 +113,7 @@ func (a *App) Start() error {
 		handler = a.hosts.answers(handler)
 	}
 	return a.Open(a.ctx, func(_ listen.Bind, _ *serve.Config, g *serve.Generation) error {
-		g.Handler, g.TLS, g.Trusted = handler, handshake, app.Options().Trusts
+		g.Handler, g.Lists, g.TLS, g.Trusted = handler, a.hosts == nil, handshake, app.Options().Trusts
 		g.Refusal, g.PublicPort = a.engine.refusal, app.Options().PublicPort
 		return nil
 	})

@@ -96,6 +96,9 @@ type exchange struct {
 	w http.ResponseWriter
 	r *http.Request
 
+	head *http1.Head // of the request; r has a Header if somebody has asked for it
+	own  http1.Head  // its memory, if the server has made a header already
+
 	view     *node.View
 	snapshot *snapshot.Snapshot
 	start    time.Time
@@ -115,7 +118,7 @@ type exchange struct {
 	started bool           // the response's head is on its way
 
 	// What is written to upstreams. The memory is used again for the next request.
-	outgoing []http1.Field
+	outgoing, changed http1.Fields
 
 	spare *try // its memory may be used again; nil: none
 	whole bool // the answer has been sent to its end
@@ -137,9 +140,28 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 func (x *exchange) begin(e *Engine, w http.ResponseWriter, r *http.Request) {
 	x.Engine, x.w, x.r = e, w, r
 	x.start = time.Now()
+	if hw, ok := w.(http1.HeadWriter); ok && r.Header == nil {
+		x.head = hw.RequestHead()
+	} else {
+		x.readHeader()
+	}
 	x.view = e.source.View()
 	x.snapshot = x.view.Snapshot
 	x.id = requestID()
+}
+
+// readHeader makes the head of the request's header.
+func (x *exchange) readHeader() {
+	x.own.Fields = x.own.Fields[:0].AppendHeader(x.r.Header)
+	x.head = &x.own
+}
+
+// header is the request's header as net/http has it.
+func (x *exchange) header() http.Header {
+	if x.r.Header == nil {
+		x.r.Header = x.head.Header()
+	}
+	return x.r.Header
 }
 
 // end gives the exchange back to the pool. Nothing of the request may stay in
@@ -167,7 +189,10 @@ func (x *exchange) end() {
 	if x.plugins != nil || x.epoch != nil {
 		x.leave()
 	}
-	*x = exchange{outgoing: x.outgoing[:0], spare: x.recycle()}
+	*x = exchange{
+		own: http1.Head{Fields: x.own.Fields[:0]}, outgoing: x.outgoing[:0], changed: x.changed[:0],
+		spare: x.recycle(),
+	}
 	exchanges.Put(x)
 }
 
@@ -246,6 +271,9 @@ func (x *exchange) route() (*plugin.Chain, bool) {
 			}
 		}
 		chain := g.Routeless()
+		if x.routing.Header == nil && x.snapshot.ReadsHeaders() {
+			x.routing.Header = x.header()
+		}
 		if m, ok := x.snapshot.Match(&x.routing); ok {
 			x.match = m
 			chain = x.snapshot.Chain(&x.match)

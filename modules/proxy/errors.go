@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +40,7 @@ func nginxMessage(status int) string {
 // refuse answers with an error that Kong raises itself. Where the client does
 // not say which type of content it accepts, it gets JSON.
 func (x *exchange) refuse(status int, message string) {
-	x.answer(status, message, bodyType(accept(x.r.Header, "application/json")))
+	x.answer(status, message, bodyType(accept(x.head.Values("Accept"), "application/json")))
 }
 
 // fail answers with an error that, in Kong, nginx raises. Where the client
@@ -47,10 +48,10 @@ func (x *exchange) refuse(status int, message string) {
 // or error_default_type.
 func (x *exchange) fail(status int) {
 	preferred := x.options.ErrorDefaultType
-	if t := x.r.Header.Get("Content-Type"); t != "" {
+	if t := x.head.Get("Content-Type"); t != "" {
 		preferred = t
 	}
-	x.answer(status, nginxMessage(status), bodyType(accept(x.r.Header, preferred)))
+	x.answer(status, nginxMessage(status), bodyType(accept(x.head.Values("Accept"), preferred)))
 }
 
 // WriteError answers a request with an error in Kong's shape, in place of an
@@ -58,13 +59,13 @@ func (x *exchange) fail(status int) {
 func WriteError(w http.ResponseWriter, r *http.Request, status int, message, id string) {
 	h := w.Header()
 	message = cmp.Or(message, messages[status], nginxMessage(status))
-	if isGRPC(r) {
+	if grpcType(r.Header.Get("Content-Type")) {
 		h["Content-Type"], h["Content-Length"] = []string{"application/grpc"}, []string{"0"}
 		h["Grpc-Status"], h["Grpc-Message"] = []string{strconv.Itoa(grpcStatus(status))}, []string{message}
 		w.WriteHeader(status)
 		return
 	}
-	t := bodyType(accept(r.Header, "application/json"))
+	t := bodyType(accept(r.Header["Accept"], "application/json"))
 	text := t.before + message + t.between + id + t.after
 	h["Content-Type"], h["Content-Length"] = []string{t.contentType}, []string{strconv.Itoa(len(text))}
 	w.WriteHeader(status)
@@ -79,7 +80,7 @@ func (e *Engine) refusal(status int) (contentType, body string) {
 
 // answer writes an error. A gRPC client gets it in headers.
 func (x *exchange) answer(status int, message string, t template) {
-	if isGRPC(x.r) {
+	if x.isGRPC() {
 		x.answerGRPC(status, grpcStatus(status), message)
 		return
 	}
@@ -135,7 +136,9 @@ func (x *exchange) ownHeaders(h http.Header, status int) {
 		if on&gateway.HeaderUpstreamStatus != 0 {
 			h["X-Kong-Upstream-Status"] = []string{strconv.Itoa(status)}
 		}
-		x.setHashCookie(h)
+		if cookie := x.hashCookie(); cookie != "" {
+			h["Set-Cookie"] = append(slices.Clip(h["Set-Cookie"]), cookie)
+		}
 	}
 	x.commonHeaders(h)
 }
@@ -163,7 +166,7 @@ func (x *exchange) wrongProtocol() (answer func()) {
 		return nil
 	}
 	switch {
-	case !isGRPC(x.r):
+	case !x.isGRPC():
 		return func() { x.refuse(http.StatusUnsupportedMediaType, "Non-gRPC request matched gRPC route") }
 	case x.r.ProtoMajor != 2:
 		return func() {
@@ -205,9 +208,9 @@ func (x *exchange) offerUpgrade(protocol string) {
 }
 
 // isGRPC reports whether the request speaks gRPC.
-func isGRPC(r *http.Request) bool {
-	return strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
-}
+func (x *exchange) isGRPC() bool { return grpcType(x.head.Get("Content-Type")) }
+
+func grpcType(contentType string) bool { return strings.HasPrefix(contentType, "application/grpc") }
 
 // grpcStatus is the gRPC status that says what an HTTP status does
 // (kong/pdk/response.lua).
@@ -266,8 +269,8 @@ var templates = map[string]template{
 }
 
 // accept is what the client says it accepts, or otherwise.
-func accept(h http.Header, otherwise string) string {
-	if values := h["Accept"]; len(values) > 0 {
+func accept(values []string, otherwise string) string {
+	if len(values) > 0 {
 		return strings.Join(values, ",")
 	}
 	return otherwise

@@ -12,6 +12,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/arrival"
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/http1"
 	"github.com/portcullis-gateway/portcullis/modules/serve"
 	"github.com/portcullis-gateway/portcullis/transparent"
 )
@@ -62,14 +63,14 @@ func (x *exchange) gather() {
 
 	x.forwardedProto, x.forwardedHost, x.forwardedPort, x.forwardedPath = x.scheme, x.host, x.port, x.path
 	if x.trusted {
-		override(&x.forwardedProto, r.Header, "X-Forwarded-Proto")
-		override(&x.forwardedHost, r.Header, "X-Forwarded-Host")
-		override(&x.forwardedPort, r.Header, "X-Forwarded-Port")
-		override(&x.forwardedPath, r.Header, "X-Forwarded-Path")
+		override(&x.forwardedProto, x.head, "X-Forwarded-Proto")
+		override(&x.forwardedHost, x.head, "X-Forwarded-Host")
+		override(&x.forwardedPort, x.head, "X-Forwarded-Port")
+		override(&x.forwardedPath, x.head, "X-Forwarded-Path")
 	}
 
 	q := &x.routing
-	q.Method, q.Host, q.Path, q.Header = r.Method, r.Host, entity.NormalizePath(x.path), r.Header
+	q.Method, q.Host, q.Path = r.Method, r.Host, entity.NormalizePath(x.path)
 	q.Source, q.Destination = x.client, netip.AddrPortFrom(local.Addr(), public)
 	if r.TLS != nil {
 		q.TLS, q.SNI = true, r.TLS.ServerName
@@ -98,7 +99,7 @@ func (x *exchange) meetPeer() {
 		}
 		return
 	}
-	if values := x.r.Header[x.realIP]; len(values) > 0 {
+	if values := x.head.Values(x.realIP); len(values) > 0 {
 		x.client = realIP(x.client, values, x.options)
 	}
 }
@@ -212,8 +213,8 @@ func hostOnly(host string) string {
 }
 
 // override replaces value by the header's, if there is one.
-func override(value *string, h http.Header, name string) {
-	if v := h[name]; len(v) > 0 && v[0] != "" {
-		*value = v[0]
+func override(value *string, h *http1.Head, name string) {
+	if v := h.Get(name); v != "" {
+		*value = v
 	}
 }

@@ -246,7 +246,7 @@ func (g *gatewayTest) behind(h http.Handler) string {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	s := &http1.Server{Handler: h}
+	s := &http1.Server{Handler: h, Lists: h == http.Handler(g.engine)}
 	over := make(chan struct{})
 	go func() {
 		defer close(over)

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -20,9 +19,10 @@ func (x *exchange) HashValue(k balancer.KeySource) (string, bool) {
 	case "ip":
 		return x.clientIP(), true
 	case "header":
-		values := x.r.Header[k.Name]
+		values := x.head.Values(k.Name)
 		return strings.Join(values, ", "), len(values) > 0
 	case "cookie":
+		x.header()
 		if c, err := x.r.Cookie(k.Name); err == nil {
 			return c.Value, true
 		}
@@ -49,15 +49,14 @@ func (x *exchange) HashValue(k balancer.KeySource) (string, bool) {
 	return "", false
 }
 
-// setHashCookie gives the client the cookie that was made up for it. The
-// spelling is Kong's.
-func (x *exchange) setHashCookie(h http.Header) {
+// hashCookie is the Set-Cookie that gives the client the cookie that was made up
+// for it; empty: none was. The spelling is Kong's.
+func (x *exchange) hashCookie() string {
 	if x.cookie == "" {
-		return
+		return ""
 	}
 	u := x.upstream()
-	h["Set-Cookie"] = append(slices.Clip(h["Set-Cookie"]),
-		u.HashOnCookie+"="+x.cookie+"; Path="+u.HashOnCookiePath+"; Same-Site=Lax; HttpOnly")
+	return u.HashOnCookie + "=" + x.cookie + "; Path=" + u.HashOnCookiePath + "; Same-Site=Lax; HttpOnly"
 }
 
 // queryArgument is the value of an argument: "true" if it has none, and all of

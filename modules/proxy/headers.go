@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"maps"
 	"net/http"
-	"net/textproto"
 	"strconv"
 	"strings"
 
@@ -36,24 +34,36 @@ func setHere(name string) bool {
 }
 
 // upstreamFields appends the headers of the request to the upstream.
-func (x *exchange) upstreamFields(out []http1.Field) []http1.Field {
-	in := x.r.Header
+func (x *exchange) upstreamFields(out http1.Fields) http1.Fields {
+	in := x.head.Fields
 	var edits []plugin.Edit
 	if x.plugins != nil {
 		if u := x.plugins.Changes(); u.Header != nil {
-			in = u.Header
+			x.changed = x.changed[:0].AppendHeader(u.Header)
+			in = x.changed
 		} else {
 			edits = u.Edits()
 		}
 	}
-	connection := in["Connection"]
-	for name, values := range in {
-		if perConnection(name) || setHere(name) || x.options.UpstreamRequestID && name == "X-Kong-Request-Id" ||
-			connection != nil && hasToken(connection, name) || edited(edits, name) {
-			continue
-		}
-		for _, v := range values {
-			out = append(out, http1.Field{Name: name, Value: v})
+	var forwarded, prefix, via string
+	connection := connectionNames(in)
+	for i := range in {
+		f := &in[i]
+		switch f.Name {
+		case "X-Forwarded-For":
+			forwarded += f.Value + ", "
+		case "X-Forwarded-Prefix":
+			if prefix == "" && x.trusted {
+				prefix = f.Value
+			}
+		case "Via":
+			via += f.Value + ", "
+		default:
+			if perConnection(f.Name) || setHere(f.Name) || x.options.UpstreamRequestID && f.Name == "X-Kong-Request-Id" ||
+				connection != nil && listsName(connection, f.Name) || edited(edits, f.Name) {
+				continue
+			}
+			out = append(out, *f)
 		}
 	}
 
@@ -64,13 +74,15 @@ func (x *exchange) upstreamFields(out []http1.Field) []http1.Field {
 	}
 	for i := range edits {
 		if name := edits[i].Name; !perConnection(name) && !setHere(name) {
-			set(name, edits[i].Value[0])
+			if value := edits[i].Value[0]; value != "" {
+				out = out.Append(name, value)
+			}
 		}
 	}
 	client := x.clientIP()
 	set("X-Real-Ip", client)
-	if list := in["X-Forwarded-For"]; len(list) > 0 {
-		set("X-Forwarded-For", strings.Join(list, ", ")+", "+ipText(x.peer))
+	if forwarded != "" {
+		set("X-Forwarded-For", forwarded+ipText(x.peer))
 	} else {
 		set("X-Forwarded-For", client)
 	}
@@ -78,7 +90,7 @@ func (x *exchange) upstreamFields(out []http1.Field) []http1.Field {
 	set("X-Forwarded-Host", x.forwardedHost)
 	set("X-Forwarded-Port", x.forwardedPort)
 	set("X-Forwarded-Path", x.forwardedPath)
-	if prefix := in.Get("X-Forwarded-Prefix"); x.trusted && prefix != "" {
+	if prefix != "" {
 		set("X-Forwarded-Prefix", prefix)
 	} else if p := x.match.Prefix; x.match.Route.StripPath && p != "" && p != "/" {
 		set("X-Forwarded-Prefix", p)
@@ -86,16 +98,13 @@ func (x *exchange) upstreamFields(out []http1.Field) []http1.Field {
 	if x.options.UpstreamRequestID {
 		set("X-Kong-Request-Id", x.id)
 	}
-	via := "1.1 " + kongVersion
+	own := "1.1 " + kongVersion
 	if v := protocolVersion(x.r); v != "1.1" {
-		via = v + " " + kongVersion
+		own = v + " " + kongVersion
 	}
-	if list := in["Via"]; len(list) > 0 {
-		via = strings.Join(list, ", ") + ", " + via
-	}
-	set("Via", via)
+	set("Via", via+own)
 
-	if hasToken(in["Te"], "trailers") {
+	if hasToken(in, "Te", "trailers") {
 		set("Te", "trailers")
 	}
 	switch {
@@ -120,7 +129,7 @@ func edited(edits []plugin.Edit, name string) bool {
 }
 
 // headerOf is the same as transports of net/http want it.
-func headerOf(fields []http1.Field) http.Header {
+func headerOf(fields http1.Fields) http.Header {
 	h := make(http.Header, len(fields)+1)
 	h["User-Agent"] = nil // else net/http would send its own
 	for _, f := range fields {
@@ -132,62 +141,82 @@ func headerOf(fields []http1.Field) http.Header {
 // wantsWebSocket reports whether the client asks to change to the WebSocket
 // protocol, the only one that Kong passes on.
 func (x *exchange) wantsWebSocket() bool {
-	h := x.r.Header
-	return x.r.ProtoMajor == 1 && strings.EqualFold(h.Get("Upgrade"), "websocket") && hasToken(h["Connection"], "upgrade")
+	return x.r.ProtoMajor == 1 && strings.EqualFold(x.head.Get("Upgrade"), "websocket") && hasToken(x.head.Fields, "Connection", "upgrade")
 }
 
-// endHop removes the headers of a response that end at this hop, but Upgrade.
-func endHop(h http.Header) {
-	if list := h["Connection"]; list != nil {
-		endNamed(h, list)
+// endsHere reports the headers of a response that end at this hop, but Upgrade.
+func endsHere(name string) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Trailer":
+		return true
 	}
-	for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Trailer"} {
-		delete(h, name)
-	}
+	return false
 }
 
-// endNamed removes the headers that Connection names.
-func endNamed(h http.Header, list []string) {
-	eachToken(list, func(token string) {
-		switch name := textproto.CanonicalMIMEHeaderKey(token); name {
-		case "Close", "Keep-Alive", "Upgrade":
-		default:
-			delete(h, name)
+// connectionNames are the values of Connection if they name headers, which then end
+// at this hop.
+func connectionNames(in http1.Fields) []string {
+	for i := range in {
+		if in[i].Name == "Connection" {
+			switch in[i].Value {
+			case "keep-alive", "close", "Keep-Alive", "Close", "upgrade", "Upgrade":
+			default:
+				return in.Values("Connection")
+			}
 		}
-	})
+	}
+	return nil
 }
 
-// clientHeader copies the headers of an upstream's response to the client's, where
-// they are not there already. What was there before stays: the server may have set
-// Connection.
-func (x *exchange) clientHeader(t *try, resp *http.Response) {
-	h, in := x.w.Header(), resp.Header
-	endHop(in)
-	if u := in.Get("Upgrade"); u != "" && !(x.wantsWebSocket() && strings.EqualFold(u, "websocket")) {
-		delete(in, "Upgrade")
+// listsName reports whether Connection names a header.
+func listsName(connection []string, name string) (found bool) {
+	switch name {
+	case "Close", "Keep-Alive", "Upgrade": // options of the connection
+		return false
 	}
-	if t.reply.Into == nil || resp != &t.reply.Response {
-		maps.Copy(h, in)
+	eachToken(connection, func(t string) { found = found || strings.EqualFold(t, name) })
+	return found
+}
+
+// clientHead is the head of an upstream's response as the client gets it.
+func (x *exchange) clientHead(t *try, resp *http.Response) *http1.Head {
+	head := &t.reply.Head
+	if resp.Header != nil { // of a transport of net/http
+		head.Fields = head.Fields[:0].AppendHeader(resp.Header)
 	}
-	if _, ok := in["Content-Type"]; !ok {
-		h["Content-Type"] = nil // else net/http would guess one
+	in, out := head.Fields, head.Fields[:0]
+	on := x.options.Headers
+	var server bool
+	var via string
+	connection := connectionNames(in)
+	for i := range in {
+		f := &in[i]
+		switch f.Name {
+		case "Upgrade":
+			if !strings.EqualFold(f.Value, "websocket") || !x.wantsWebSocket() {
+				continue
+			}
+		case "Server":
+			server = true
+		case "Via":
+			if on&gateway.HeaderVia != 0 {
+				via += f.Value + ", "
+				continue
+			}
+		default:
+			if endsHere(f.Name) || on&answerHeader(f.Name) != 0 || connection != nil && listsName(connection, f.Name) {
+				continue
+			}
+		}
+		out = append(out, *f)
 	}
 
-	one := t.values[:0]
-	set := func(name, value string) {
-		one = append(one, value)
-		h[name] = one[len(one)-1 : len(one) : len(one)]
-	}
-	on := x.options.Headers
-	if on&gateway.HeaderServer != 0 && len(in["Server"]) == 0 {
+	set := func(name, value string) { out = append(out, http1.Field{Name: name, Value: value}) }
+	if on&gateway.HeaderServer != 0 && !server {
 		set("Server", kongVersion)
 	}
 	if on&gateway.HeaderVia != 0 {
-		via := x.via(x.match.Service.Protocol)
-		if list := in["Via"]; len(list) > 0 {
-			via = strings.Join(list, ", ") + ", " + via
-		}
-		set("Via", via)
+		set("Via", via+x.via(x.match.Service.Protocol))
 	}
 	if on&gateway.HeaderProxyLatency != 0 {
 		set("X-Kong-Proxy-Latency", milliseconds(x.sentAt.Sub(x.start)))
@@ -201,8 +230,30 @@ func (x *exchange) clientHeader(t *try, resp *http.Response) {
 	if on&gateway.HeaderRequestID != 0 {
 		set("X-Kong-Request-Id", x.id)
 	}
-	x.setHashCookie(h)
-	x.debugHeaders(h)
+	if cookie := x.hashCookie(); cookie != "" {
+		set("Set-Cookie", cookie)
+	}
+	for _, f := range x.debugFields() {
+		out = append(out.Without(f.Name), f)
+	}
+	head.Fields = out
+	return head
+}
+
+// answerHeader is the option that says whether the gateway sets a header of answers,
+// in the place of the upstream's; 0 for those that it does not.
+func answerHeader(name string) gateway.Header {
+	switch name {
+	case "X-Kong-Proxy-Latency":
+		return gateway.HeaderProxyLatency
+	case "X-Kong-Upstream-Latency":
+		return gateway.HeaderUpstreamLatency
+	case "X-Kong-Upstream-Status":
+		return gateway.HeaderUpstreamStatus
+	case "X-Kong-Request-Id":
+		return gateway.HeaderRequestID
+	}
+	return 0
 }
 
 // commonHeaders sets the headers of every answer.
@@ -210,26 +261,30 @@ func (x *exchange) commonHeaders(h http.Header) {
 	if x.options.Headers&gateway.HeaderRequestID != 0 {
 		h["X-Kong-Request-Id"] = []string{x.id}
 	}
-	x.debugHeaders(h)
+	for _, f := range x.debugFields() {
+		h[f.Name] = []string{f.Value}
+	}
 }
 
-// debugHeaders tells what was matched, if the client asks and may know.
-func (x *exchange) debugHeaders(h http.Header) {
-	if !x.options.AllowDebugHeader || len(x.r.Header["Kong-Debug"]) == 0 {
-		return
+// debugFields tell what was matched, if the client asks and may know.
+func (x *exchange) debugFields() (list http1.Fields) {
+	if !x.options.AllowDebugHeader || !x.head.Has("Kong-Debug") {
+		return nil
+	}
+	add := func(name, value string) {
+		if value != "" {
+			list = append(list, http1.Field{Name: name, Value: value})
+		}
 	}
 	if r := x.match.Route; r != nil {
-		h["Kong-Route-Id"] = []string{r.ID.String()}
-		if r.Name != "" {
-			h["Kong-Route-Name"] = []string{r.Name}
-		}
+		add("Kong-Route-Id", r.ID.String())
+		add("Kong-Route-Name", r.Name)
 	}
 	if s := x.match.Service; s != nil {
-		h["Kong-Service-Id"] = []string{s.ID.String()}
-		if s.Name != "" {
-			h["Kong-Service-Name"] = []string{s.Name}
-		}
+		add("Kong-Service-Id", s.ID.String())
+		add("Kong-Service-Name", s.Name)
 	}
+	return list
 }
 
 // via is this hop's entry of the header Via in a response.
@@ -257,8 +312,12 @@ func protocolVersion(r *http.Request) string {
 func overHTTP2(protocol string) bool { return protocol == "grpc" || protocol == "grpcs" }
 
 // hasToken reports whether a list header has the token, in any case.
-func hasToken(values []string, token string) (found bool) {
-	eachToken(values, func(t string) { found = found || strings.EqualFold(t, token) })
+func hasToken(in http1.Fields, name, token string) (found bool) {
+	for i := range in {
+		if in[i].Name == name {
+			eachToken([]string{in[i].Value}, func(t string) { found = found || strings.EqualFold(t, token) })
+		}
+	}
 	return found
 }
 

@@ -58,6 +58,7 @@ func (x *exchange) expose() *plugin.Exchange {
 		p = plugin.Begin((*host)(x), x.snapshot.Globals())
 		x.plugins = p
 	}
+	x.header()
 	p.Request, p.ID, p.Client, p.Start, p.Logger = x.r, x.id, x.client, x.start, x.logger
 	p.Scheme, p.Hostname, p.Port, p.Directory = x.forwardedProto, x.host, x.port, x.view.Image
 	if r := x.match.Route; r != nil {
@@ -144,7 +145,7 @@ func (x *exchange) answerFor(err error) {
 	x.plugins.Answering()
 	h := x.w.Header()
 	maps.Copy(h, a.Header)
-	if !a.Raw || isGRPC(x.r) {
+	if !a.Raw || x.isGRPC() {
 		x.refuse(a.Status, cmp.Or(a.Message, messages[a.Status], nginxMessages[a.Status],
 			"The upstream server responded with "+strconv.Itoa(a.Status)))
 		return
@@ -193,6 +194,7 @@ func (h *host) Current() (http.ResponseWriter, *http.Request) { return h.w, h.r 
 
 // Replace puts others in their place.
 func (h *host) Replace(w http.ResponseWriter, r *http.Request) {
+	defer (*exchange)(h).readHeader()
 	if h.w, h.r = w, r; r.RequestURI != h.path+h.query {
 		h.path, h.query = target(r)
 		h.routing.Path = entity.NormalizePath(h.path)

@@ -3,7 +3,9 @@ package proxy
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,29 +26,42 @@ func (x *exchange) respond(t *try, resp *http.Response) {
 		return
 	}
 	defer resp.Body.Close()
-	x.clientHeader(t, resp)
+	head := x.clientHead(t, resp)
+	if t.request.Method == http.MethodHead && x.r.Method != http.MethodHead { // a plugin's doing
+		head.Fields = head.Without("Content-Length")
+	}
 
 	// A client that does not know of trailers is not sent any.
-	trailers := isGRPC(x.r) || hasToken(x.r.Header["Te"], "trailers")
+	trailers := x.isGRPC() || hasToken(x.head.Fields, "Te", "trailers")
 	announced := 0
-	if trailers && len(resp.Trailer) > 0 {
+	if trailers {
 		announced = len(resp.Trailer)
-		names := make([]string, 0, announced)
-		for name := range resp.Trailer {
-			names = append(names, name)
+	}
+	if hw, ok := x.w.(http1.HeadWriter); ok && announced == 0 {
+		x.started, x.status = true, resp.StatusCode
+		hw.WriteHead(resp.StatusCode, head)
+	} else {
+		h := x.w.Header()
+		copyHead(h, head)
+		if announced > 0 {
+			h["Trailer"] = []string{strings.Join(slices.Collect(maps.Keys(resp.Trailer)), ", ")}
 		}
-		x.w.Header()["Trailer"] = []string{strings.Join(names, ", ")}
+		x.writeHead(resp.StatusCode)
 	}
-	if t.request.Method == http.MethodHead && x.r.Method != http.MethodHead { // a plugin's doing
-		delete(x.w.Header(), "Content-Length")
-	}
-	x.writeHead(resp.StatusCode)
 	if x.r.Method == http.MethodHead {
 		return
 	}
 	x.copyBody(t, resp)
 	if trailers {
 		x.copyTrailers(resp, announced)
+	}
+}
+
+// copyHead puts the head of an upstream's response into the client's header.
+func copyHead(h http.Header, head *http1.Head) {
+	head.CopyTo(h)
+	if len(h["Content-Type"]) == 0 {
+		h["Content-Type"] = nil // else net/http would guess one
 	}
 }
 
@@ -74,7 +89,7 @@ func buffersFor(resp *http.Response) *sync.Pool {
 // the client off as well, so that it cannot be taken for whole.
 func (x *exchange) copyBody(t *try, resp *http.Response) {
 	control := http.NewResponseController(x.w)
-	flush := x.streams(resp)
+	flush := x.streams(t, resp)
 	if flush {
 		_ = control.Flush() // the client need not wait for the first byte to read the head
 	}
@@ -154,9 +169,9 @@ func (x *exchange) brokenBody(t *try, err error) {
 
 // streams reports whether each piece of the body is passed on at once, rather
 // than when a buffer is full.
-func (x *exchange) streams(resp *http.Response) bool {
+func (x *exchange) streams(t *try, resp *http.Response) bool {
 	return resp.ContentLength < 0 || !x.match.Route.ResponseBuffering ||
-		strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")
+		strings.HasPrefix(t.reply.Head.Get("Content-Type"), "text/event-stream")
 }
 
 // copyTrailers passes trailers on: those that were announced by their names,

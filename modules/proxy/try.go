@@ -23,10 +23,9 @@ import (
 type try struct {
 	dial     destination
 	watch    watch
-	request  http.Request  // that it sends, but for the headers
-	fields   []http1.Field // those; a request of net/http gets a copy
-	reply    http1.Reply   // of transports for HTTP/1
-	values   [6]string     // of the response's headers that are set here
+	request  http.Request // that it sends, but for the headers
+	fields   http1.Fields // those; a request of net/http gets a copy
+	reply    http1.Reply  // of transports for HTTP/1
 	start    time.Time
 	target   string       // for the log
 	streams  bool         // the client's body, on a goroutine of the transport
@@ -119,10 +118,6 @@ func (x *exchange) newTry(d destination, start time.Time, host, path string) (*t
 			reading: milli(s.ReadTimeout), writing: milli(s.WriteTimeout),
 			awaiting: time.Duration(x.timeouts.Body), sending: time.Duration(x.timeouts.Send),
 		}},
-	}
-	t.reply.Into = nil
-	if h := x.w.Header(); len(h) == 0 && x.plugins == nil {
-		t.reply.Into = h
 	}
 	rounds.add(t)
 
@@ -228,8 +223,10 @@ func (t *try) Inform(code int, header http.Header) {
 		t.watch.begin(reading)
 		return
 	}
-	endHop(header)
-	delete(header, "Upgrade")
+	connection := header["Connection"]
+	maps.DeleteFunc(header, func(name string, _ []string) bool {
+		return endsHere(name) || name == "Upgrade" || listsName(connection, name)
+	})
 	h := client.Header()
 	own := maps.Clone(h)
 	maps.Copy(h, header)

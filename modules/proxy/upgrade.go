@@ -17,21 +17,18 @@ import (
 // agreed to change to the WebSocket protocol. When the process or the listener
 // ends, the server cuts such connections.
 func (x *exchange) upgrade(t *try, resp *http.Response) {
+	head := x.clientHead(t, resp)
 	upstream, ok := resp.Body.(io.ReadWriteCloser)
-	if !ok || !x.wantsWebSocket() || !strings.EqualFold(resp.Header.Get("Upgrade"), "websocket") {
+	if !ok || !x.wantsWebSocket() || !strings.EqualFold(head.Get("Upgrade"), "websocket") {
 		resp.Body.Close()
 		x.logger.Error("upstream changed to a protocol that was not asked for", x.fields(zap.String("target", t.target))...)
 		x.fail(http.StatusBadGateway)
 		return
 	}
 	defer upstream.Close()
-	x.clientHeader(t, resp)
 	h := x.w.Header()
+	head.CopyTo(h)
 	h["Connection"] = []string{"upgrade"}
-	delete(h, "Content-Type") // net/http's word for none
-	if resp.Header.Get("Content-Type") != "" {
-		h["Content-Type"] = resp.Header["Content-Type"]
-	}
 	if x.plugins != nil {
 		x.plugins.SwitchProtocols(http.StatusSwitchingProtocols)
 	}

@@ -19,6 +19,7 @@ type Index[V any] struct {
 	wild     trie.Wildcards[paths[V]] // by hosts with a wildcard
 	anywhere paths[V]                 // routes without hosts
 	size     int
+	headers  int // how many routes match by headers
 
 	// What is in wild and anywhere, so that a match can do without them.
 	wildCensus, anywhereCensus census
@@ -32,6 +33,9 @@ func New[V any]() *Index[V] { return &Index[V]{} }
 
 // Len answers the number of routes.
 func (x *Index[V]) Len() int { return x.size }
+
+// ReadsHeaders reports whether a match looks at the headers of requests.
+func (x *Index[V]) ReadsHeaders() bool { return x.headers > 0 }
 
 // Edit begins a batch of changes; x stays as it is.
 func (x *Index[V]) Edit() *Edit[V] { return &Edit[V]{x: *x, owner: trie.NewOwner()} }
@@ -75,7 +79,7 @@ func (e *Edit[V]) Add(r *entity.Route, v V) error {
 		return 1
 	})
 	if added {
-		e.x.size++
+		e.x.count(r, 1)
 	}
 	return nil
 }
@@ -107,7 +111,15 @@ func (e *Edit[V]) Remove(r *entity.Route) {
 		return -1
 	})
 	if removed {
-		e.x.size--
+		e.x.count(r, -1)
+	}
+}
+
+// count counts a route that was added or removed.
+func (x *Index[V]) count(r *entity.Route, n int) {
+	x.size += n
+	if len(r.Headers) > 0 {
+		x.headers += n
 	}
 }
 

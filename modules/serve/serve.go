@@ -80,6 +80,10 @@ type Generation struct {
 	// handler, whatever comes on top meanwhile.
 	Handler http.Handler
 
+	// Lists tells that the handler can do without the Header of requests; see
+	// http1.Server.
+	Lists bool
+
 	// TLS answers a ClientHello on a bind with `ssl`, and is not called on
 	// others. It should return the same *tls.Config as long as nothing
 	// changes, with a GetCertificate that is live. The server's own

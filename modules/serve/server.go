@@ -78,6 +78,7 @@ func newServer(ctx context.Context, cfg Config, logger *zap.Logger) (*server, er
 	}
 	s.http1 = &http1.Server{
 		Handler:           s,
+		Lists:             true,
 		ReadHeaderTimeout: cfg.ReadHeaderTimeout,
 		ReadTimeout:       cfg.ReadTimeout,
 		WriteTimeout:      cfg.WriteTimeout,
@@ -236,6 +237,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.ProtoMajor < 3 {
 		if s.closing.Load() {
+			http1.Expand(w, r)
 			if r.Header.Get("Upgrade") == "" {
 				w.Header().Set("Connection", "close")
 			}
@@ -245,6 +247,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				w.Header()["Alt-Svc"] = altSvcAt(c.arrival.Destination.Port())
 			}
 		}
+	}
+	if !l.Lists {
+		http1.Expand(w, r)
 	}
 	l.Handler.ServeHTTP(w, r)
 }

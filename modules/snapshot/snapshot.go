@@ -115,6 +115,10 @@ func (s *Snapshot) Discard() {
 	}
 }
 
+// ReadsHeaders reports whether Match looks at the headers of requests. Else they
+// need not be there.
+func (s *Snapshot) ReadsHeaders() bool { return s.routes.ReadsHeaders() }
+
 // Match finds the route of a request and the service behind it.
 func (s *Snapshot) Match(r *router.Request) (Match, bool) {
 	m, ok := s.routes.Match(r)
