@@ -79,7 +79,7 @@ func TestServer_recycledAllocations(t *testing.T) {
 	const budget = 1
 	c, _ := dial(t, start(t, &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answerSmall(w, r)
-		w.(Recycler).Recycle()
+		w.(Recycler).Recycle(true)
 	})}))
 	turn := turns(t, c)
 	turn()
@@ -97,7 +97,7 @@ func TestServer_recycleKeepsWhatIsWatched(t *testing.T) {
 		}
 		kept <- r
 		answerSmall(w, r)
-		w.(Recycler).Recycle()
+		w.(Recycler).Recycle(true)
 	})}))
 	var requests []*http.Request
 	for _, head := range append([]string{"Watch: 1"}, slices.Repeat([]string{"A: 1"}, 20)...) {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"unsafe"
 )
 
 // bufferSize fits nearly all heads, and small answers with theirs.
@@ -19,6 +20,14 @@ func freeBuffer(b *[]byte) {
 		buffers.Put(b)
 	}
 }
+
+// A text is the memory of a head. What is made of it are parts of its String, which
+// are good until it is set again.
+type text []byte
+
+func (t *text) set(b []byte) { *t = append((*t)[:0], b...) }
+
+func (t text) String() string { return unsafe.String(unsafe.SliceData(t), len(t)) }
 
 // An inbox is what a connection has besides the net.Conn: what was read of it too
 // early, and the way to its socket. While it holds nothing it has no buffer.

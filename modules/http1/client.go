@@ -22,8 +22,9 @@ type clientConn struct {
 	idleSince time.Time
 	requests  int
 
-	begun       bool // the response to the present request has begun
-	wary        bool // the last response had no body, but some servers send one
+	begun       bool      // the response to the present request has begun
+	begunAt     time.Time // the last one
+	wary        bool      // the last response had no body, but some servers send one
 	interrupted atomic.Bool
 	sending     chan struct{} // closed when a streamed body has been sent; nil: there is none
 	sent        error         // why it was not; read after sending is closed
@@ -69,11 +70,11 @@ func (c *clientConn) roundTrip(r *http.Request, fields Fields, call Call) (*http
 	}
 	runtime.Gosched() // the server needs a moment; see conn.await
 	for informed := 0; ; {
-		text, err := c.readHead(call)
-		if err != nil {
+		x := call.Reply()
+		if err := c.readHead(call, x); err != nil {
 			return nil, c.cause(err)
 		}
-		x, err := c.parse(text, r, call.Reply())
+		err := c.parse(r, x)
 		if err != nil {
 			return nil, err
 		}
@@ -83,7 +84,11 @@ func (c *clientConn) roundTrip(r *http.Request, fields Fields, call Call) (*http
 				return nil, errors.New("informational responses without end")
 			}
 			call.Inform(resp.StatusCode, x.Head.Fields.Header())
+			x.KeepTexts()
 			continue
+		}
+		if informed > 0 {
+			c.begunAt = call.Answers()
 		}
 		body.call = call
 		c.wary = r.Method == http.MethodHead || !bodyAllowed(resp.StatusCode)
@@ -261,29 +266,28 @@ func (c *clientConn) stream(r *http.Request, chunked bool) (readErr, writeErr er
 	return nil, err
 }
 
-// readHead reads the head of a response, as one string.
-func (c *clientConn) readHead(call Call) (string, error) {
+// readHead reads the head of a response, as one text.
+func (c *clientConn) readHead(call Call, x *Reply) error {
 	limit := headLimit(c.transport.MaxHeaderBytes)
 	for from := 0; ; {
 		data := c.buffered()
 		if len(data) > 0 && !c.begun {
-			c.begun = true
-			call.Begun()
+			c.begun, c.begunAt = true, call.Answers()
 		}
 		if end := headEnd(data, from); end >= 0 && end <= limit {
-			text := string(data[:end])
+			x.text.set(data[:end])
 			c.take(end)
-			return text, nil
+			return nil
 		}
 		if len(data) >= limit {
-			return "", errHeadTooLarge
+			return errHeadTooLarge
 		}
 		if err := hopeless(data, from); err != nil {
-			return "", err
+			return err
 		}
 		from = len(data)
 		if err := c.fill(); err != nil {
-			return "", err
+			return err
 		}
 	}
 }
@@ -294,26 +298,31 @@ type Reply struct {
 	http.Response
 	Head Head
 	body responseBody
+	text text
 }
 
-// parse makes a response of a head.
-func (c *clientConn) parse(head string, r *http.Request, x *Reply) (*Reply, error) {
-	line, fields, _ := strings.Cut(head, "\r\n")
+// KeepTexts says that texts of the last response are in use elsewhere, and their
+// memory is not to be used again with that of the Reply.
+func (x *Reply) KeepTexts() { x.text = nil }
+
+// parse makes a response of the head in its text.
+func (c *clientConn) parse(r *http.Request, x *Reply) error {
+	line, fields, _ := strings.Cut(x.text.String(), "\r\n")
 	if len(line) < len("HTTP/1.1 200") || line[:len("HTTP/1.")] != "HTTP/1." || line[8] != ' ' || line[7] != '0' && line[7] != '1' {
-		return nil, fmt.Errorf("malformed status line %q", line)
+		return fmt.Errorf("malformed status line %q", line)
 	}
 	status, ok := number(line[9:12])
 	if !ok || status < 100 || len(line) > 12 && line[12] != ' ' || !fieldValue(line[9:]) {
-		return nil, fmt.Errorf("malformed status line %q", line)
+		return fmt.Errorf("malformed status line %q", line)
 	}
 	if err := x.Head.parse(fields); err != nil {
-		return nil, fmt.Errorf("malformed response: %w", err)
+		return fmt.Errorf("malformed response: %w", err)
 	}
 	minor := int(line[7] - '0')
 	frame := x.Head.outline()
 	length, err := frame.framing(minor)
 	if err != nil {
-		return nil, fmt.Errorf("malformed response: %w", err)
+		return fmt.Errorf("malformed response: %w", err)
 	}
 	x.Response = http.Response{
 		Status: line[9:], StatusCode: int(status), Proto: line[:8], ProtoMajor: 1, ProtoMinor: minor,
@@ -330,7 +339,7 @@ func (c *clientConn) parse(head string, r *http.Request, x *Reply) (*Reply, erro
 		x.ContentLength = -1
 		x.TransferEncoding = chunkedOnly
 		if x.Trailer, err = x.Head.trailerNames(); err != nil {
-			return nil, fmt.Errorf("malformed response: %w", err)
+			return fmt.Errorf("malformed response: %w", err)
 		}
 		x.Head.Fields = x.Head.Without("Trailer")
 	case length == lengthUnsaid:
@@ -345,7 +354,7 @@ func (c *clientConn) parse(head string, r *http.Request, x *Reply) (*Reply, erro
 	}
 	x.body.reader = newBody(c, length, trailer)
 	x.Body = &x.body
-	return x, nil
+	return nil
 }
 
 // open reports whether an idle connection can still be used. A server that has

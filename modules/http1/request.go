@@ -20,13 +20,19 @@ type exchange struct {
 	ctx      requestContext
 	url      url.URL
 	body     body
+	text     text
 }
 
 // readRequest makes a request of the head at the beginning of the buffer.
 func (c *conn) readRequest(end int) (*exchange, error) {
-	head := string(c.buffered()[:end])
+	x := c.spare.Swap(nil)
+	if x == nil {
+		x = new(exchange)
+		x.head.Fields = x.space[:]
+	}
+	x.text.set(c.buffered()[:end])
 	c.take(end)
-	line, fields, _ := strings.Cut(head, "\r\n")
+	line, fields, _ := strings.Cut(x.text.String(), "\r\n")
 	method, rest, ok1 := strings.Cut(line, " ")
 	target, version, ok2 := strings.Cut(rest, " ")
 	if !ok1 || !ok2 || !token(method) || !targetBytes(target) {
@@ -42,11 +48,6 @@ func (c *conn) readRequest(end int) (*exchange, error) {
 			return nil, &parseError{http.StatusHTTPVersionNotSupported, "the version is not 1.0 or 1.1"}
 		}
 		return nil, bad("the request line has no version")
-	}
-	x := c.spare.Swap(nil)
-	if x == nil {
-		x = new(exchange)
-		x.head.Fields = x.space[:]
 	}
 	if err := x.head.parse(fields); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 )
 
 // responseBody is the body of a response. At its end the connection goes back
@@ -69,6 +70,9 @@ func (b *responseBody) finish() {
 		return
 	}
 	c.release()
+	if c.idleSince = c.begunAt; b.reply.ContentLength > bufferSize || b.reply.ContentLength < 0 {
+		c.idleSince = time.Now() // else it did not take long, or may count as idle for longer
+	}
 	c.transport.put(c)
 }
 

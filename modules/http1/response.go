@@ -57,12 +57,17 @@ func (w *response) begin(keep bool) {
 // again.
 type Recycler interface {
 	// Recycle says that nobody will touch the request, its header, its URL or its
-	// context once the handler has returned. Texts that were in them may be kept.
-	Recycle()
+	// context once the handler has returned; with texts, also that nobody has kept a
+	// text that was in them.
+	Recycle(texts bool)
 }
 
 // Recycle implements Recycler.
-func (w *response) Recycle() { w.recycle = true }
+func (w *response) Recycle(texts bool) {
+	if w.recycle = true; !texts {
+		w.exchange.text = nil
+	}
+}
 
 // recyclable reports whether nothing is left of the exchange outside of it, as
 // far as the server knows: nobody waits for its context, or reads its body.

@@ -62,8 +62,13 @@ type Call interface {
 	// Wrote tells that the request has been written, or that it will not be.
 	Wrote()
 
-	// Begun tells that the response has begun.
-	Begun()
+	// Began is when the call did. To read the clock takes time, so the transport
+	// asks.
+	Began() time.Time
+
+	// Answers tells that a response begins, also after informational ones, and
+	// answers when that is.
+	Answers() time.Time
 
 	// Inform passes an informational response on.
 	Inform(status int, header http.Header)
@@ -88,7 +93,7 @@ type Interrupter interface{ Interrupt() }
 func (t *Transport) RoundTrip(r *http.Request, fields Fields, key Key, call Call) (*http.Response, error) {
 	repeatable := r.Body == nil || r.GetBody != nil
 	harmless := idempotent(r.Method) && repeatable
-	c := t.take(key, harmless)
+	c := t.take(key, harmless, call.Began())
 	for {
 		fresh := c == nil
 		if fresh {
@@ -134,7 +139,7 @@ const freshness = 50 * time.Millisecond
 
 // take takes the connection that was used last, if the other end has not closed
 // it; nil if there is none.
-func (t *Transport) take(key Key, harmless bool) *clientConn {
+func (t *Transport) take(key Key, harmless bool, now time.Time) *clientConn {
 	for {
 		t.mu.Lock()
 		list := t.idle[key]
@@ -147,7 +152,7 @@ func (t *Transport) take(key Key, harmless bool) *clientConn {
 		t.idle[key] = list[:len(list)-1]
 		t.count--
 		t.mu.Unlock()
-		since := time.Since(c.idleSince)
+		since := now.Sub(c.idleSince)
 		if since < t.IdleTimeout && (harmless && since < freshness && !c.wary || c.open()) {
 			return c
 		}
@@ -157,7 +162,6 @@ func (t *Transport) take(key Key, harmless bool) *clientConn {
 
 // put keeps a connection, or closes it.
 func (t *Transport) put(c *clientConn) {
-	c.idleSince = time.Now()
 	t.mu.Lock()
 	list := t.idle[c.key]
 	if t.closed || t.count >= t.MaxIdle || len(list) >= t.MaxIdlePerKey || t.MaxRequests > 0 && c.requests >= t.MaxRequests {

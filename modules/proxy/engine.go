@@ -212,7 +212,11 @@ func (x *exchange) recycle() *try {
 	if !ok {
 		return nil // others may look at the header, in which there is memory of the try
 	}
-	server.Recycle()
+	// Plugins may keep texts, such as the names of what they count.
+	if x.plugins != nil {
+		x.last.reply.KeepTexts()
+	}
+	server.Recycle(x.plugins == nil)
 	return x.last
 }
 

@@ -20,6 +20,7 @@ import (
 // facts is what the request's connection and head say.
 type facts struct {
 	peer    netip.AddrPort  // who is connected; invalid for a Unix socket
+	peerIP  string          // its address in text
 	client  netip.AddrPort  // who asks, as far as a trusted peer knows
 	trusted bool            // whether the peer may speak for others
 	scheme  string          // of the connection: http or https
@@ -42,12 +43,9 @@ func (x *exchange) gather() {
 	if r.TLS != nil {
 		x.scheme = "https"
 	}
-	var local netip.AddrPort
-	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
-		local = transparent.AddrPort(a)
-	}
-	x.meetPeer()
-	public := local.Port()
+	ends := x.ends()
+	x.meetPeer(ends)
+	public := ends.Local.Port()
 	if x.intercepts {
 		x.arrived = serve.ArrivalFrom(r.Context()).How
 	} else if x.site != nil {
@@ -57,7 +55,9 @@ func (x *exchange) gather() {
 	if !x.arrived.Intercepted() { // else it is a port of somebody else's
 		public = x.options.PublicPort(public)
 	}
-	x.port = strconv.Itoa(int(public))
+	if x.port = ends.LocalPort; public != ends.Local.Port() {
+		x.port = strconv.Itoa(int(public))
+	}
 	x.host = strings.ToLower(hostOnly(r.Host))
 	x.path, x.query = target(r)
 
@@ -71,17 +71,31 @@ func (x *exchange) gather() {
 
 	q := &x.routing
 	q.Method, q.Host, q.Path = r.Method, r.Host, entity.NormalizePath(x.path)
-	q.Source, q.Destination = x.client, netip.AddrPortFrom(local.Addr(), public)
+	q.Source, q.Destination = x.client, netip.AddrPortFrom(ends.Local.Addr(), public)
 	if r.TLS != nil {
 		q.TLS, q.SNI = true, r.TLS.ServerName
 	}
 }
 
+// ends are those of the request's connection.
+func (x *exchange) ends() (e serve.Ends) {
+	if known := serve.EndsFrom(x.r.Context()); known != nil {
+		return *known
+	}
+	if a, ok := x.r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		e.Local = transparent.AddrPort(a)
+	}
+	e.LocalPort = strconv.Itoa(int(e.Local.Port()))
+	peer, _ := netip.ParseAddrPort(x.r.RemoteAddr)
+	e.Peer = netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port())
+	e.PeerIP = ipText(e.Peer)
+	return e
+}
+
 // meetPeer finds out who is connected and whom it speaks for (nginx's
 // realip module, with Kong's options).
-func (x *exchange) meetPeer() {
-	x.peer, _ = netip.ParseAddrPort(x.r.RemoteAddr)
-	x.peer = netip.AddrPortFrom(x.peer.Addr().Unmap().WithZone(""), x.peer.Port())
+func (x *exchange) meetPeer(ends serve.Ends) {
+	x.peer, x.peerIP = ends.Peer, ends.PeerIP
 	if x.peer.IsValid() {
 		x.trusted = x.options.Trusts(x.peer.Addr())
 	} else {
@@ -140,7 +154,12 @@ func parseAddr(s string) (netip.AddrPort, bool) {
 
 // clientIP is the client's address in text; "unix:" as nginx has it for a peer
 // without one.
-func (f *facts) clientIP() string { return ipText(f.client) }
+func (f *facts) clientIP() string {
+	if f.client == f.peer {
+		return f.peerIP
+	}
+	return ipText(f.client)
+}
 
 func ipText(a netip.AddrPort) string {
 	if !a.IsValid() {

@@ -53,7 +53,9 @@ func (x *exchange) forward() {
 				return
 			}
 			bodyRead = true
-			x.sentAt = time.Now()
+			if x.sentAt = x.start; x.plugins != nil || !x.body.none || s.Address == "" {
+				x.sentAt = time.Now() // else there was nothing to wait for
+			}
 		}
 		source, err := s.Sources.For(to.address, x.client.Addr(), x.tries)
 		if err != nil {
@@ -187,7 +189,8 @@ func (x *exchange) dialFor(u *snapshot.Upstream, address, hostHeader string) des
 	if !secure(s.Protocol) {
 		return d
 	}
-	d.tls = s.TLS(strings.Trim(hostOnly(hostHeader), "[]"), u, x.options.ProxySSLVerify)
+	// The name stays with the connection, longer than the request that it may be from.
+	d.tls = s.TLS(strings.Clone(strings.Trim(hostOnly(hostHeader), "[]")), u, x.options.ProxySSLVerify)
 	x.options.Identify(d.tls)
 	return d
 }

@@ -82,7 +82,7 @@ func (x *exchange) upstreamFields(out http1.Fields) http1.Fields {
 	client := x.clientIP()
 	set("X-Real-Ip", client)
 	if forwarded != "" {
-		set("X-Forwarded-For", forwarded+ipText(x.peer))
+		set("X-Forwarded-For", forwarded+x.peerIP)
 	} else {
 		set("X-Forwarded-For", client)
 	}

@@ -140,7 +140,7 @@ type recycler struct {
 	recycled bool
 }
 
-func (r *recycler) Recycle() { r.recycled = true }
+func (r *recycler) Recycle(bool) { r.recycled = true }
 
 func (r *recycler) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 

@@ -20,7 +20,9 @@ import (
 func (x *exchange) respond(t *try, resp *http.Response) {
 	defer t.end()
 	x.askedAt = t.start
-	x.waited = time.Since(t.start)
+	if x.waited = t.begunAt.Sub(t.start); t.begunAt.IsZero() {
+		x.waited = time.Since(t.start)
+	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		x.upgrade(t, resp)
 		return

@@ -27,6 +27,7 @@ type try struct {
 	fields   http1.Fields // those; a request of net/http gets a copy
 	reply    http1.Reply  // of transports for HTTP/1
 	start    time.Time
+	begunAt  time.Time    // when the response began; zero: not known
 	target   string       // for the log
 	streams  bool         // the client's body, on a goroutine of the transport
 	informs  bool         // whether the client knows informational responses
@@ -179,8 +180,15 @@ func (t *try) Detach() {
 // Reply is where the response goes.
 func (t *try) Reply() *http1.Reply { return &t.reply }
 
-// Begun says that the upstream answers.
-func (t *try) Begun() { t.begun.Store(true) }
+// Began says when the try did.
+func (t *try) Began() time.Time { return t.start }
+
+// Answers says that the upstream answers.
+func (t *try) Answers() time.Time {
+	t.begun.Store(true)
+	t.begunAt = time.Now()
+	return t.begunAt
+}
 
 // Wrote says that the upstream is to answer now.
 func (t *try) Wrote() {
@@ -200,7 +208,7 @@ func (t *try) trace(req *http.Request) *http.Request {
 			t.watch.begin(writing)
 		},
 		WroteRequest:         func(httptrace.WroteRequestInfo) { t.Wrote() },
-		GotFirstResponseByte: t.Begun,
+		GotFirstResponseByte: func() { t.begun.Store(true) },
 		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
 			t.Inform(code, http.Header(header))
 			return nil

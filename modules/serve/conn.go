@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
 
 	proxyproto "github.com/pires/go-proxyproto"
@@ -40,6 +41,50 @@ func ConnFrom(ctx context.Context) *Conn {
 }
 
 type connKey struct{}
+
+// Ends are the addresses of a connection, with what is asked of them for each
+// request.
+type Ends struct {
+	Peer, Local netip.AddrPort // invalid for a Unix socket
+	PeerIP      string         // Peer's address; empty for a Unix socket
+	LocalPort   string
+}
+
+func newEnds(nc net.Conn) Ends {
+	e := Ends{Peer: transparent.AddrPort(nc.RemoteAddr()), Local: transparent.AddrPort(nc.LocalAddr())}
+	if e.LocalPort = strconv.Itoa(int(e.Local.Port())); e.Peer.IsValid() {
+		e.PeerIP = e.Peer.Addr().String()
+	}
+	return e
+}
+
+// EndsFrom returns the ends of the connection that a request came in on, as the
+// server's listener and its wrappers have them; nil where ConnFrom has no
+// connection.
+func EndsFrom(ctx context.Context) *Ends {
+	e, _ := ctx.Value(endsKey{}).(*Ends)
+	return e
+}
+
+type endsKey struct{}
+
+// connected is the context of a connection.
+type connected struct {
+	context.Context
+	conn *Conn
+	ends Ends
+}
+
+// Value implements context.Context.
+func (c *connected) Value(key any) any {
+	switch key.(type) {
+	case connKey:
+		return c.conn
+	case endsKey:
+		return &c.ends
+	}
+	return c.Context.Value(key)
+}
 
 // ArrivalFrom tells how a request's connection, of HTTP/3 too, came to a bind
 // with `transparent`; of other binds it is the zero value.

@@ -266,7 +266,7 @@ func (s *server) configForClient(hello *tls.ClientHelloInfo) (*tls.Config, error
 }
 
 func connContext(ctx context.Context, nc net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, connOf(nc))
+	return &connected{ctx, connOf(nc), newEnds(nc)}
 }
 
 // connState follows what net/http does with a connection.
