@@ -120,7 +120,7 @@ func (x *exchange) upstreamPath() string {
 		}
 	}
 	route := x.match.Route
-	return router.UpstreamPath(x.match.Service.Path, x.routing.Path, x.match.Prefix, route.StripPath, route.PathHandling)
+	return router.UpstreamPath(x.match.Service.Path, x.routing.Path, x.match.Prefix, route.StripPath, "v0")
 }
 
 // upstream is the upstream that the service's host names; nil if it is a host

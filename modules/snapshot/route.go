@@ -5,17 +5,39 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/google/uuid"
+
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
 
 // Route is a route that requests, connections or UDP sessions may take.
+//
+// What requests ask of it stands here once more, side by side: among very many
+// routes each piece of memory that a request has to look at is one to wait for.
 type Route struct {
 	*entity.Route
 
+	Protocols                           []string
+	StripPath, PreserveHost             bool
+	RequestBuffering, ResponseBuffering bool
+
+	served  bool // it has a service
+	service uuid.UUID
 	plugins *plugin.Bindings
 	cell    plugin.Cell
+}
+
+func newRoute(r *entity.Route, plugins *plugin.Bindings) *Route {
+	route := &Route{
+		Route: r, Protocols: r.Protocols, StripPath: r.StripPath, PreserveHost: r.PreserveHost,
+		RequestBuffering: r.RequestBuffering, ResponseBuffering: r.ResponseBuffering, plugins: plugins,
+	}
+	if r.Service != nil {
+		route.served, route.service = true, r.Service.ID
+	}
+	return route
 }
 
 func (e *edit) changeRoute(c store.Change) {
@@ -40,7 +62,7 @@ func (e *edit) addRoute(row *store.Row) {
 	r.PathHandling = ""
 	r.Tags = nil
 	var err error
-	route := &Route{Route: r, plugins: e.bindings("route", row.ID)}
+	route := newRoute(r, e.bindings("route", row.ID))
 	if forHTTP(r.Protocols) {
 		err = e.routes.Add(r, route)
 	} else {

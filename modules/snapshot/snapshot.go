@@ -140,10 +140,10 @@ func (s *Snapshot) MatchStream(f *router.Flow) (Match, bool) {
 
 // serviceOf is the service of a route; nil if it has none.
 func (s *Snapshot) serviceOf(r *Route) *Service {
-	if r.Service == nil {
+	if !r.served {
 		return nil
 	}
-	service, _ := s.services.Get(string(r.Service.ID[:]))
+	service, _ := s.services.Get(string(r.service[:]))
 	return service
 }
 
