@@ -364,7 +364,8 @@ func (x *exchange) finish() (again bool) {
 		return false
 	}
 	if !w.keep {
-		c.lingering = x.request.ProtoMinor == 1
+		// A client that has asked for this sends nothing more.
+		c.lingering = !x.request.Close || len(c.buffered()) > 0
 	}
 	return w.keep
 }
