@@ -357,3 +357,56 @@ func TestPlugins_severalAuthentications(t *testing.T) {
 	p.get("/", 403)
 	p.told("anna|"+p.keyID()+"|||", "apikey", "k")
 }
+
+// TestPlugins_keyAuthLifetime: a key that was made for a time tells what is left of
+// it, also after a restart and in an export, and is gone when it is over.
+func TestPlugins_keyAuthLifetime(t *testing.T) {
+	t.Parallel()
+	p := guarded(t, `{"name":"key-auth"}`)
+	left := func(body string, most int) int {
+		t.Helper()
+		var key struct{ TTL *int }
+		if err := json.Unmarshal([]byte(body), &key); err != nil || key.TTL == nil || *key.TTL > most || *key.TTL < 1 {
+			t.Fatalf("%s: want a ttl of at most %d (%v)", body, most, err)
+		}
+		return *key.TTL
+	}
+	const keys = "/consumers/anna/key-auth"
+	was := left(p.admin("POST", keys, `{"key":"long","ttl":5000}`, 201).body, 5000)
+	if a := p.admin("POST", keys, `{"key":"stays"}`, 201); !strings.Contains(a.body, `"ttl":null`) {
+		t.Errorf("a key without an end: %s", a.body)
+	}
+	for _, bad := range []string{`-1`, `100000001`, `"soon"`} {
+		if a := p.admin("POST", keys, `{"ttl":`+bad+`}`, 400); !strings.Contains(a.body, `"ttl":`) {
+			t.Errorf("ttl %s: %s", bad, a.body)
+		}
+	}
+	p.admin("POST", "/consumers/anna/basic-auth", `{"username":"anna","password":"x","ttl":5}`, 400) // it has none
+
+	was = left(p.admin("PATCH", keys+"/long", `{"tags":["a"]}`, 200).body, was)
+	p.stop()
+	p = p.home.start()
+	was = left(p.admin("GET", keys+"/long", "", 200).body, was)
+	long, _ := field(t, p.admin("GET", keys+"/long", "", 200).body, "id")
+	p.told("anna|"+long+"|||", "apikey", "long")
+	if a := p.admin("PATCH", keys+"/long", `{"ttl":0}`, 200); !strings.Contains(a.body, `"ttl":null`) {
+		t.Errorf("ttl 0: %s", a.body)
+	}
+	p.admin("PATCH", keys+"/long", `{"ttl":4000}`, 200)
+
+	p.admin("POST", keys, `{"key":"short","ttl":1}`, 201)
+	for late := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		a := do(t, "GET", "http://"+p.addr("PROXY")+"/", "", "apikey", "short")
+		if a.status == 401 {
+			break
+		}
+		if time.Now().After(late) {
+			t.Fatalf("the key still works: %d %s", a.status, a.body)
+		}
+	}
+	p.admin("GET", keys+"/short", "", 404)
+	if a := p.admin("GET", keys, "", 200); strings.Contains(a.body, `"short"`) || !strings.Contains(a.body, `"long"`) {
+		t.Errorf("the list is %s", a.body)
+	}
+	p.admin("POST", keys, `{"key":"short"}`, 201) // it is free again
+}

@@ -20,6 +20,14 @@ func Credential(name, path, nested, key string, fields ...schema.Field) *schema.
 	return &schema.Table{Name: name, Path: path, Nested: nested, Key: key, Fields: &schema.Fields{List: append(list, tagsField())}}
 }
 
+// Lifetime is the field `ttl` of tables whose rows can be there for a time only
+// (kong/db/dao/init.lua, validate_options_value).
+func Lifetime() schema.Field {
+	return schema.Field{Name: "ttl", Kind: schema.Integer, Lifetime: true,
+		Between: []float64{0, 100_000_000}, Err: "must be an integer between 0 and 100000000",
+		Doc: "The seconds after which it is gone, and when it is read, those that are left. Unset or 0: it stays."}
+}
+
 // HeaderName is a field for the name of an HTTP header. As the element of a
 // list it needs no name.
 func HeaderName(name string) schema.Field { return headerName(name) }

@@ -39,6 +39,8 @@ type world struct {
 	hash   string
 	unread []Problem // rows that the store could not read; never written in place
 	nodes  []*Node
+	burial *time.Timer // nil: no row will be gone
+	ended  bool
 }
 
 // openWorld answers the world of cfg.Store and whether it was open before.
@@ -86,11 +88,13 @@ func newWorld(cfg Config) (*world, error) {
 	if h, ok := driver.(interface{ Hash() string }); ok {
 		w.hash = h.Hash()
 	}
+	w.wake(false)
 	return w, nil
 }
 
 // Destruct closes the store. Caddy's pool calls it when the last node left.
 func (w *world) Destruct() error {
+	w.end()
 	w.checks.Close()
 	w.pools.Close()
 	return w.driver.Close()
@@ -139,7 +143,11 @@ func (w *world) write(ctx context.Context, p write) error {
 		return fmt.Errorf("waiting for earlier writes: %w", context.Cause(ctx))
 	}
 
-	tx := store.Begin(w.image, store.Options{Now: time.Now()})
+	now := time.Now()
+	tx := store.Begin(w.image, store.Options{Now: now})
+	if err := tx.Bury(now, atOnce); err != nil {
+		return err
+	}
 	if err := p.fn(tx); err != nil {
 		return err
 	}
@@ -167,6 +175,7 @@ func (w *world) write(ctx context.Context, p write) error {
 		}
 	}
 	w.image = image
+	w.wake(false)
 	if p.hash != "" {
 		w.hash = p.hash
 	}

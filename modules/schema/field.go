@@ -51,6 +51,12 @@ type Field struct {
 	// not get to see it: they see null.
 	Seal func(value, was string) string
 
+	// Lifetime marks a field of a table's own that is an integer: clients write
+	// the seconds from now after which the row is gone, 0 being never, and read
+	// those that are left. Objects have a [Moment], and so has the stored row. A
+	// table has one such field at most.
+	Lifetime bool
+
 	// Transient fields are part of what clients send and see, but not of the
 	// stored row.
 	Transient bool
@@ -157,6 +163,16 @@ func (t *Table) Below(foreign string) string {
 		}
 	}
 	return ""
+}
+
+// Lifetime answers the field that says when a row is gone, or nil.
+func (t *Table) Lifetime() *Field {
+	for i := range t.Fields.List {
+		if f := &t.Fields.List[i]; f.Lifetime {
+			return f
+		}
+	}
+	return nil
 }
 
 // References lists the foreign fields in table order.

@@ -50,7 +50,7 @@ func (t *Table) Seal(o Object, was func(field string) any) Object {
 func (t *Table) Pack(o Object) []byte {
 	scratch := packing.Get().(*[]byte)
 	defer packing.Put(scratch)
-	w := writer{sealed: true}
+	w := writer{sealed: true, moments: true}
 	*scratch = w.record((*scratch)[:0], t.Fields, t.variant(o), o)
 	return slices.Clone(*scratch)
 }
@@ -60,8 +60,9 @@ var packing = sync.Pool{New: func() any { return new([]byte) }}
 // A writer appends JSON by the fields, so that neither reflection nor sorting
 // is needed where the shape is known.
 type writer struct {
-	nulls  bool // write unset and transient fields
-	sealed bool // write sealed fields
+	nulls   bool // write unset and transient fields
+	sealed  bool // write sealed fields
+	moments bool // write when rows are gone, and not what is left
 }
 
 func (w *writer) record(b []byte, fields, over *Fields, o Object) []byte {
@@ -95,6 +96,8 @@ func (w *writer) value(b []byte, f *Field, v any) []byte {
 	switch v := v.(type) {
 	case string:
 		return AppendString(b, v)
+	case Moment:
+		return w.moment(b, v)
 	case []any:
 		if (f.Kind == Array || f.Kind == Set) && f.Elem != nil {
 			b = append(b, '[')

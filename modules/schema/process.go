@@ -237,6 +237,9 @@ func (p *processor) field(f *Field, v any, present bool) (any, any) {
 			v = Object{}
 		}
 	}
+	if f.Lifetime {
+		return p.moment(f, v)
+	}
 	return p.value(f, v)
 }
 

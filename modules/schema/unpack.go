@@ -133,6 +133,9 @@ func (r *reader) value(f *Field) (any, error) {
 	case Integer:
 		v, err := r.number()
 		if n, ok := integer(v); ok && err == nil {
+			if f.Lifetime {
+				return Moment(n), nil
+			}
 			return n, nil
 		}
 		return nil, r.unexpected("an integer")

@@ -45,8 +45,7 @@ func (im *Image) Get(table string, id ID) (*Row, bool) {
 	if t == nil {
 		return nil, false
 	}
-	r := t.get(id)
-	return r, r != nil
+	return shown(t.get(id))
 }
 
 // ByKey returns the row whose unique field has the value. For a unique foreign
@@ -63,8 +62,7 @@ func (im *Image) ByKey(table, field, value string) (*Row, bool) {
 	if i < 0 {
 		return nil, false
 	}
-	r := t.first(i, value)
-	return r, r != nil
+	return shown(t.first(i, value))
 }
 
 // ByCacheKey returns the row that agrees with o, a processed object, in all
@@ -82,8 +80,7 @@ func (im *Image) ByCacheKey(table string, o schema.Object) (*Row, bool) {
 		}
 		return nil, false
 	}
-	r := t.first(i, s.compositeKey(s.indexes[i], o))
-	return r, r != nil
+	return shown(t.first(i, s.compositeKey(s.indexes[i], o)))
 }
 
 // Ascend yields the rows of a table in the order of their identifiers,
@@ -94,19 +91,31 @@ func (im *Image) Ascend(table string, after ID, yield func(*Row) bool) {
 		return
 	}
 	t.rows.Ascend(&Row{ID: after}, func(r *Row) bool {
-		return r.ID == after && after != ID{} || yield(r)
+		return r.ID == after && after != ID{} || !r.alive() || yield(r)
 	})
+}
+
+// shown answers a row that is there.
+func shown(r *Row) (*Row, bool) {
+	if r == nil || !r.alive() {
+		return nil, false
+	}
+	return r, true
 }
 
 // AscendChildren yields the rows of a table whose foreign field refers to
 // parent, as Ascend does.
 func (im *Image) AscendChildren(table, field string, parent ID, after ID, yield func(*Row) bool) {
-	im.ascend(table, children, field, parent.String(), after, yield)
+	im.ascend(table, children, field, parent.String(), after, living(yield))
 }
 
 // AscendTag yields the rows of a table that bear the tag, as Ascend does.
 func (im *Image) AscendTag(table, tag string, after ID, yield func(*Row) bool) {
-	im.ascend(table, tags, "tags", tag, after, yield)
+	im.ascend(table, tags, "tags", tag, after, living(yield))
+}
+
+func living(yield func(*Row) bool) func(*Row) bool {
+	return func(r *Row) bool { return !r.alive() || yield(r) }
 }
 
 func (im *Image) ascend(table string, kind indexKind, field, text string, after ID, yield func(*Row) bool) {
@@ -140,7 +149,7 @@ func (im *Image) Tags(after Tagging, yield func(Tagging) bool) {
 			if after.Table != "" && compareEntry(e, pivot) == 0 {
 				return true
 			}
-			more = yield(Tagging{s.Name, e.text, e.row.ID})
+			more = !e.row.alive() || yield(Tagging{s.Name, e.text, e.row.ID})
 			return more
 		})
 		after = Tagging{}

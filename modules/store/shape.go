@@ -28,6 +28,7 @@ type layout struct {
 type shape struct {
 	*schema.Table
 	position   int      // in layout.shapes
+	lifetime   int      // the index of rows that will be gone; -1: all stay
 	fields     []string // the top-level fields that any index reads
 	indexes    []index
 	references []schema.Reference
@@ -47,6 +48,7 @@ const (
 	composite                  // several fields that no two rows share; null counts
 	children                   // a foreign field
 	tags                       // each element of a set
+	lifetime                   // when the row is gone, of those that will be
 )
 
 func newLayout(c *entity.Catalog) *layout {
@@ -62,7 +64,7 @@ func newLayout(c *entity.Catalog) *layout {
 }
 
 func newShape(t *schema.Table) *shape {
-	s := &shape{Table: t, references: t.References()}
+	s := &shape{Table: t, references: t.References(), lifetime: -1}
 	uniques := t.Uniques()
 	for _, name := range uniques {
 		s.add(unique, name)
@@ -75,6 +77,10 @@ func newShape(t *schema.Table) *shape {
 	}
 	if t.Field("tags") != nil {
 		s.add(tags, "tags")
+	}
+	if f := t.Lifetime(); f != nil {
+		s.lifetime = len(s.indexes)
+		s.add(lifetime, f.Name)
 	}
 	return s
 }
@@ -146,6 +152,9 @@ func (s *shape) keys(r *Row, ks []key) ([]key, error) {
 			}
 		default:
 			text, err := scalar(v)
+			if err == nil && ix.kind == lifetime {
+				text, err = r.mortal(text)
+			}
 			if err != nil {
 				return ks, fmt.Errorf("%s: %w", s.fields[ix.parts[0]], err)
 			}

@@ -29,6 +29,8 @@ type Row struct {
 	// Data is the compact JSON that schema.Table.Pack writes. Its "id" is ID.
 	Data []byte
 
+	gone int64 // the second since the epoch at which it is no more; 0: it stays
+
 	view atomic.Pointer[any] // see View; the one thing that is written later
 }
 

@@ -199,16 +199,20 @@ func (tx *Tx) Delete(table string, by Key) (bool, error) {
 	if row == nil {
 		return false, nil
 	}
+	return true, tx.deleteRow(s, row)
+}
+
+func (tx *Tx) deleteRow(s *shape, row *Row) error {
 	going, err := tx.goingWith(s, row)
 	if err != nil {
-		return false, err
+		return err
 	}
 	for _, p := range slices.Backward(going) {
 		if err := tx.replace(p.shape, p.row, nil); err != nil {
-			return false, err
+			return err
 		}
 	}
-	return true, nil
+	return nil
 }
 
 type placed struct {
@@ -225,7 +229,7 @@ func (tx *Tx) goingWith(s *shape, row *Row) ([]placed, error) {
 	each := func(p placed, on schema.OnDelete, yield func(c entity.Child, r *Row) bool) {
 		for _, c := range p.shape.children {
 			if c.OnDelete == on {
-				tx.image.AscendChildren(c.Table.Name, c.Field, p.row.ID, ID{}, func(r *Row) bool { return yield(c, r) })
+				tx.image.ascend(c.Table.Name, children, c.Field, p.row.ID.String(), ID{}, func(r *Row) bool { return yield(c, r) })
 			}
 		}
 	}
@@ -269,7 +273,8 @@ func (tx *Tx) table(s *shape) *table { return tx.image.tables[s.position] }
 // find returns the row that by names, nil if there is none.
 func (tx *Tx) find(s *shape, by Key) *Row {
 	if by.Field == "" {
-		return tx.table(s).get(by.ID)
+		r, _ := shown(tx.table(s).get(by.ID))
+		return r
 	}
 	r, _ := tx.image.ByKey(s.Name, by.Field, by.Value)
 	return r

@@ -111,6 +111,7 @@ func (*Plugin) Describe() entity.PluginKind {
 		Tables: []*schema.Table{entity.Credential("keyauth_credentials", "key-auths", "key-auth", "key",
 			schema.Field{Name: "key", Kind: schema.String, Unique: true, Auto: schema.AutoString, Encrypted: true,
 				Doc: "The key. If it is left out, one is made."},
+			entity.Lifetime(),
 		)},
 	}
 }
