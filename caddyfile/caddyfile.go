@@ -16,6 +16,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 )
 
+// globals are the global options.
+var globals = []string{"gateway", "proxy_listen", "admin_listen", "status_listen", "stream_listen", "firewall"}
+
 func init() {
 	httpcaddyfile.RegisterGlobalOption("gateway", option("gateway", readGateway))
 	httpcaddyfile.RegisterGlobalOption("proxy_listen", option("gateway_proxy", readProxyListen))

@@ -26,6 +26,9 @@ func (w words[T]) block(d *caddyfile.Dispenser, t *T) error {
 		}
 		read, ok := w[word]
 		if !ok {
+			if slices.Contains(globals, word) {
+				return d.Errf("%s is a global option of its own: write it beside this block, not in it", word)
+			}
 			return d.Errf("unrecognized option %q; expected one of: %s", word, strings.Join(slices.Sorted(maps.Keys(w)), ", "))
 		}
 		if err := read(d, t); err != nil {

@@ -256,8 +256,7 @@ func Line(binds []Bind) string {
 	return strings.Join(entries, ", ")
 }
 
-// Conflicts reports the first two binds that ask for one address. It compares
-// across lists, too: pass the binds of all of them. A wildcard and a particular
+// Conflicts reports the first two binds that ask for one address. A wildcard and a particular
 // address of one port do not conflict, as the system prefers the latter.
 func Conflicts(binds ...Bind) error {
 	for i, b := range binds {

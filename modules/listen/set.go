@@ -11,15 +11,21 @@ type Set struct {
 	// The addresses to listen on, with their flags. An empty list is Kong's
 	// `off`. Default: Kong's for the option of the app's name.
 	Listen []Bind `json:"listen,omitzero"`
+
+	usual bool // Fill put them there
 }
 
-// doors are the apps that listen.
-var doors = []string{"gateway_proxy", "gateway_stream", "gateway_admin", "gateway_status"}
+// doors are the apps that listen, and their options.
+var doors = []struct{ app, option string }{
+	{"gateway_proxy", "proxy_listen"}, {"gateway_stream", "stream_listen"},
+	{"gateway_admin", "admin_listen"}, {"gateway_status", "status_listen"},
+}
 
 // Fill puts in the binds of a line if the set says nothing. The line is usually
 // Kong's default for the option.
 func (s *Set) Fill(option, line string, flags FlagSet) (err error) {
 	if s.Listen == nil {
+		s.usual = true
 		s.Listen, err = Parse(option, line, flags)
 	}
 	return err
@@ -34,17 +40,27 @@ func (s *Set) CheckBinds(ctx caddy.Context, app, option string, flags FlagSet) e
 			return err
 		}
 	}
-	var binds []Bind
-	for _, door := range doors {
-		if door != app {
-			binds = append(binds, BindsOf(ctx, door)...)
-		}
-	}
-	if err := Conflicts(append(binds, s.Listen...)...); err != nil {
+	if err := Conflicts(s.Listen...); err != nil {
 		return fmt.Errorf("%s: %w", option, err)
+	}
+	for _, door := range doors {
+		if door.app == app {
+			continue
+		}
+		for _, a := range BindsOf(ctx, door.app) {
+			for _, b := range s.Listen {
+				if a.sameAddress(b) {
+					return fmt.Errorf("%s: %q asks for the same address as %q of %s", option, b, a, door.option)
+				}
+			}
+		}
 	}
 	return nil
 }
+
+// Usual reports whether the binds are those of a configuration that names none:
+// what the system does not grant them is nothing that anybody asked for.
+func (s *Set) Usual() bool { return s.usual }
 
 // Binds are the addresses to listen on.
 func (s *Set) Binds() []Bind { return s.Listen }

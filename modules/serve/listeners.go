@@ -77,7 +77,7 @@ func (l *Listeners) Open(ctx caddy.Context, each func(listen.Bind, *Config, *Gen
 			IdleTimeout:       time.Duration(l.Timeouts.Idle),
 			MaxHeaderBytes:    l.MaxHeaderSize,
 		}
-		g := Generation{Wrap: l.wrap, Logger: ctx.Logger(), GracePeriod: time.Duration(l.GracePeriod)}
+		g := Generation{Wrap: l.wrap, Logger: ctx.Logger(), GracePeriod: time.Duration(l.GracePeriod), Usual: l.Usual()}
 		if err := each(b, &cfg, &g); err != nil {
 			return err
 		}

@@ -91,6 +91,10 @@ type Generation struct {
 	// its own keys.
 	TLS func(*tls.ClientHelloInfo) (*tls.Config, error)
 
+	// Usual says that nobody wrote the bind. What the system does not grant it is
+	// then no reason for a warning.
+	Usual bool
+
 	// Trusted says whether a peer's PROXY protocol header is believed; see
 	// [Conn.Proxied]. Default: every peer's.
 	Trusted func(netip.Addr) bool
@@ -145,7 +149,7 @@ func Open(ctx context.Context, cfg Config, g Generation) (*Lease, error) {
 	if cfg.Bind.Port == 0 && !cfg.Bind.Passed() || g.Wrap != nil {
 		k.serial = serial.Add(1)
 	}
-	value, _, err := pool.LoadOrNew(k, func() (caddy.Destructor, error) { return newServer(ctx, k.Config, g.Logger) })
+	value, _, err := pool.LoadOrNew(k, func() (caddy.Destructor, error) { return newServer(ctx, k.Config, g) })
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", cfg.Option, err)
 	}

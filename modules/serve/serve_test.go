@@ -317,6 +317,10 @@ func TestOpen_warningsAreLogged(t *testing.T) {
 	if len(entries) != 1 || !strings.Contains(entries[0].ContextMap()["reason"].(string), "ipv6only=off") {
 		t.Errorf("logged %v, want one warning that names the flag", entries)
 	}
+	start(t, "ipv6only=off", Generation{Handler: says(""), Logger: zap.New(core), Usual: true})
+	if n := logs.FilterMessage("listen flag not honoured").Len(); n != 1 {
+		t.Errorf("%d warnings after a bind that nobody wrote, want the one", n)
+	}
 }
 
 func TestOpen_privateServerIsMarkedWhileItListens(t *testing.T) {

@@ -47,13 +47,17 @@ type server struct {
 
 // newServer opens the sockets. Connections wait in their queues until the first
 // generation is pushed.
-func newServer(ctx context.Context, cfg Config, logger *zap.Logger) (*server, error) {
+func newServer(ctx context.Context, cfg Config, g Generation) (*server, error) {
 	sockets, warnings, err := cfg.Bind.Listen(ctx)
 	if err != nil {
 		return nil, err
 	}
+	level := zap.WarnLevel
+	if g.Usual {
+		level = zap.DebugLevel
+	}
 	for _, warning := range warnings {
-		logger.Warn("listen flag not honoured",
+		g.Logger.Log(level, "listen flag not honoured",
 			zap.String("option", cfg.Option), zap.Stringer("listener", cfg.Bind), zap.String("reason", warning))
 	}
 	s := &server{
@@ -109,7 +113,7 @@ func newServer(ctx context.Context, cfg Config, logger *zap.Logger) (*server, er
 	if cfg.Bind.SSL {
 		s.tls = &tls.Config{GetConfigForClient: s.configForClient}
 	}
-	logger.Info("listening", zap.String("option", cfg.Option), zap.Stringer("listener", cfg.Bind), zap.Int("sockets", len(sockets)))
+	g.Logger.Info("listening", zap.String("option", cfg.Option), zap.Stringer("listener", cfg.Bind), zap.Int("sockets", len(sockets)))
 	return s, nil
 }
 
