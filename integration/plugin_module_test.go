@@ -93,7 +93,8 @@ func TestPluginModule(t *testing.T) {
 	if got := p.get("/", 200).header.Get("X-Hello"); got != "hi" {
 		t.Errorf("got the greeting %q", got)
 	}
-	if a := p.admin("GET", "/plugins/enabled", "", 200); !strings.Contains(a.body, `"hello-header"`) {
+	if a := p.admin("GET", "/plugins/enabled", "", 200); !strings.Contains(a.body, `"hello-header"`) ||
+		!strings.Contains(a.body, `"http.handlers.headers"`) || strings.Contains(a.body, "invoke") || strings.Contains(a.body, "copy_response") {
 		t.Errorf("/plugins/enabled: %s", a.body)
 	}
 	if a := p.admin("GET", "/schemas/plugins/hello-header", "", 200); !strings.Contains(a.body, fmt.Sprintf("%q", "The greeting.")) {

@@ -11,6 +11,11 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/entity"
 )
 
+// dependent are the handlers of Caddy that only work inside of something that a
+// chain of plugins does not have: a site's named routes, and the response routes of
+// reverse_proxy.
+var dependent = map[string]bool{"invoke": true, "copy_response": true, "copy_response_headers": true}
+
 // described is what plugins implement; see plugin.Described.
 type described interface{ Describe() entity.PluginKind }
 
@@ -34,7 +39,7 @@ func Plugins() map[string]entity.PluginKind {
 	}
 	for _, m := range caddy.GetModules("http.handlers") {
 		if name := m.ID.Name(); !strings.HasPrefix(name, "gateway") { // a gateway in itself would have no end
-			kinds[string(m.ID)] = entity.PluginKind{Version: "1.0.0", Any: true}
+			kinds[string(m.ID)] = entity.PluginKind{Version: "1.0.0", Any: true, Unlisted: dependent[name]}
 		}
 	}
 	for _, m := range caddy.GetModules("layer4.handlers") {

@@ -45,6 +45,13 @@ type PluginKind struct {
 	// plugin itself can judge. Config is then nil.
 	Any bool
 
+	// Unlisted kinds are known and cannot be used, such as handlers that only
+	// make sense inside of others.
+	Unlisted bool
+
+	// Routed says that the plugin does something for requests with a route only.
+	Routed bool
+
 	// Tables are the entities that the plugin brings, such as credentials:
 	// new ones for each catalog, parents before children.
 	Tables []*schema.Table
@@ -112,8 +119,10 @@ func (c *Catalog) Plugin(name string) (PluginKind, bool) {
 	return kind, ok
 }
 
-// Plugins answers the names of all plugins, sorted.
-func (c *Catalog) Plugins() []string { return slices.Sorted(maps.Keys(c.plugins)) }
+// Plugins answers the names of all plugins that can be used, sorted.
+func (c *Catalog) Plugins() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(c.plugins)), func(name string) bool { return c.plugins[name].Unlisted })
+}
 
 // A Child is a foreign field that points at some table.
 type Child struct {

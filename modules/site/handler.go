@@ -132,12 +132,15 @@ func known(name string) error {
 	if strings.HasPrefix(name, plugin.Handlers+".") {
 		return fmt.Errorf("%s is a handler of Caddy's, which stands in a site by itself", name)
 	}
-	if _, ok := gateway.Catalog().Plugin(name); ok && !plugin.Adapted(name) {
+	if kind, ok := gateway.Catalog().Plugin(name); ok && !plugin.Adapted(name) {
+		if kind.Routed {
+			return fmt.Errorf("%s goes by the routes of the gateway, which a site has none of", name)
+		}
 		return nil
 	}
 	var names []string
 	for _, n := range gateway.Catalog().Plugins() {
-		if !plugin.Adapted(n) {
+		if kind, _ := gateway.Catalog().Plugin(n); !plugin.Adapted(n) && !kind.Routed {
 			names = append(names, n)
 		}
 	}

@@ -93,6 +93,9 @@ func (p *Plugin) Provision(caddy.Context) error {
 // Access lets the request pass or not (kong/plugins/acl/handler.lua).
 func (p *Plugin) Access(x *plugin.Exchange) error {
 	groups, header := x.Groups, "X-Authenticated-Groups"
+	if groups == nil {
+		groups, _ = x.Shared["authenticated_groups"].([]string)
+	}
 	id, known := who(x)
 	if known && (groups == nil || x.Credential != nil && !p.AlwaysUseAuthenticatedGroups) {
 		groups, header = nil, "X-Consumer-Groups"

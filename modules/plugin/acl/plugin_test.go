@@ -31,6 +31,9 @@ func (*directory) Access(x *plugin.Exchange) error {
 	if g := x.Request.Header.Get("Groups"); g != "" {
 		x.Groups = strings.Split(g, ",")
 	}
+	if g := x.Request.Header.Get("Shared-Groups"); g != "" {
+		x.Shared = map[string]any{"authenticated_groups": strings.Split(g, ",")}
+	}
 	if x.Request.Header.Get("Alone") != "" {
 		x.SetConsumer(nil, &plugin.Credential{Identifier: "x"})
 	}
@@ -56,6 +59,7 @@ func TestACL(t *testing.T) {
 		{name: "anonymous in no group", config: `{"allow": ["sales"]}`, status: 401},
 		{name: "anonymous, not denied", config: `{"deny": ["sales"]}`, status: 200, told: "|"},
 		{name: "anonymous with groups of a plugin", config: `{"allow": ["sales"]}`, header: []string{"Groups", "sales,x"}, status: 200, told: "|sales, x"},
+		{name: "anonymous with groups that a plugin shares", config: `{"allow": ["sales"]}`, header: []string{"Shared-Groups", "sales,x"}, status: 200, told: "|sales, x"},
 		{name: "anonymous with other groups of a plugin", config: `{"allow": ["sales"]}`, header: []string{"Groups", "x"}, status: 403},
 		{name: "the consumer's before those of a plugin", config: `{"allow": ["sales"]}`, key: "anna", header: []string{"Groups", "sales"}, status: 403},
 		{name: "those of a plugin first", config: `{"allow": ["sales"], "always_use_authenticated_groups": true}`, key: "anna",

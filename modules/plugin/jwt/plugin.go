@@ -179,6 +179,10 @@ func (p *Plugin) authenticate(x *plugin.Exchange) error {
 	if !ok {
 		return plugin.Exit(http.StatusUnauthorized, plugin.Message(fmt.Sprintf("Could not find consumer for '%s=%s'", p.KeyClaimName, name)))
 	}
+	if x.Shared == nil {
+		x.Shared = map[string]any{}
+	}
+	x.Shared["authenticated_jwt_token"] = tokens[0]
 	x.SetConsumer(consumer, &plugin.Credential{ID: secret.ID, ConsumerID: consumer.ID, Identifier: secret.Key})
 	return nil
 }
