@@ -488,7 +488,7 @@ func TestStream_conflict(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, strings.Replace(streaming, "proxy_listen off", "proxy_listen 127.0.0.1:{$PROXY}", 1))
 	out, code := h.caddy("validate", "--config", "gateway.caddyfile")
-	if want := "ask for the same address"; code == 0 || !strings.Contains(out, want) {
+	if want := "asks for the same address"; code == 0 || !strings.Contains(out, want) {
 		t.Errorf("exit code %d, want %q in\n%s", code, want, out)
 	}
 }
