@@ -325,7 +325,7 @@ func TestApp_slowBody(t *testing.T) {
 			if _, err := io.WriteString(conn, head); err != nil {
 				t.Fatal(err)
 			}
-			conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+			conn.SetReadDeadline(time.Now().Add(patient.Limit))
 			answer, err := io.ReadAll(conn)
 			if err != nil {
 				t.Fatalf("the connection stays: %v, %s", err, answer)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	wire "github.com/miekg/dns"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 // show is an answer in a line.
@@ -31,7 +33,7 @@ func show(a *Answer) string {
 // lookup answers what was found, or the error.
 func lookup(t testing.TB, r *Resolver, name string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patient.Limit)
 	defer cancel()
 	a, err := r.Lookup(ctx, name)
 	if err != nil {

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	wire "github.com/miekg/dns"
 
 	"github.com/portcullis-gateway/portcullis/modules/patient"
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 )
 
 func TestMain(m *testing.M) { patient.NoLeaks(m) }
@@ -36,26 +38,19 @@ type server struct {
 
 func serveDNS(t testing.TB) *server {
 	s := &server{t: t, zone: map[string][]wire.RR{}, rcodes: map[string]int{}}
-	s.start("127.0.0.1:0")
+	s.start(fmt.Sprintf("127.0.0.1:%d", ports.Free(t)))
 	t.Cleanup(s.stop)
 	return s
 }
 
 func (s *server) start(addr string) {
 	s.t.Helper()
-	var l net.Listener
-	var p net.PacketConn
-	var err error
-	for range 10 { // until a port is free for both
-		if l, err = net.Listen("tcp", addr); err != nil {
-			continue
-		}
-		s.addr = l.Addr().String()
-		if p, err = net.ListenPacket("udp", s.addr); err == nil {
-			break
-		}
-		l.Close()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		s.t.Fatal(err)
 	}
+	s.addr = addr
+	p, err := net.ListenPacket("udp", s.addr)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/portcullis-gateway/portcullis/modules/dial"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/memory"
 )
 
@@ -84,13 +85,13 @@ func (a *App) mustServe(t *testing.T, ctx caddy.Context, door string) string {
 // shake makes one connection, and reads the word, behind which the tickets are.
 func shake(addr string, config *tls.Config) (tls.ConnectionState, error) {
 	config.InsecureSkipVerify = true
-	d := &net.Dialer{Timeout: 10 * time.Second}
+	d := &net.Dialer{Timeout: patient.Limit}
 	c, err := tls.DialWithDialer(d, "tcp", addr, config)
 	if err != nil {
 		return tls.ConnectionState{}, err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patient.Limit))
 	_, err = io.ReadAll(c)
 	return c.ConnectionState(), err
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 // record answers what crypto/tls sends first.
@@ -20,7 +22,7 @@ func record(t testing.TB, config *tls.Config) []byte {
 	t.Helper()
 	client, server := net.Pipe()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patient.Limit)
 	defer cancel()
 	config.InsecureSkipVerify = true
 	go func() {
@@ -137,7 +139,7 @@ func TestPeek_readsOpenSSL(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patient.Limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "openssl", "s_client", "-connect", ln.Addr().String(), "-servername", "db.example.org", "-alpn", "postgresql")
 	if err := cmd.Start(); err != nil {
@@ -150,7 +152,7 @@ func TestPeek_readsOpenSSL(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(patient.Limit))
 	h, _, err := Peek(conn, nil)
 	if err != nil || h.ServerName != "db.example.org" || !slices.Equal(h.Protocols, []string{"postgresql"}) {
 		t.Errorf("got %+v, %v", h, err)

@@ -13,6 +13,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 // usual are the settings of a plugin that says nothing.
@@ -280,7 +282,7 @@ func TestQueue_manyWriters(t *testing.T) {
 	}
 	writers.Wait()
 	q.Close(nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patient.Limit)
 	defer cancel()
 	Drain(ctx)
 	last := map[string]string{}

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 // A path is a relay with somebody at both ends.
@@ -63,7 +65,7 @@ func (p *path) wait(t testing.TB) error {
 	select {
 	case err := <-p.done:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(patient.Limit):
 		t.Fatal("the relay does not end")
 		return nil
 	}

@@ -26,6 +26,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/listen"
 	"github.com/portcullis-gateway/portcullis/modules/patient"
+	"github.com/portcullis-gateway/portcullis/modules/ports"
 )
 
 func TestMain(m *testing.M) { patient.NoLeaks(m) }
@@ -277,11 +278,11 @@ func TestOpen_errorsNameTheOption(t *testing.T) {
 }
 
 func TestOpen_failedServerIsForgotten(t *testing.T) {
-	taken, err := net.Listen("tcp4", "127.0.0.1:0")
+	cfg := Config{Option: t.Name(), Bind: listen.Bind{Address: "127.0.0.1", Port: uint16(ports.Free(t))}}
+	taken, err := net.Listen("tcp4", cfg.Bind.HostPort())
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Option: t.Name(), Bind: listen.Bind{Address: "127.0.0.1", Port: uint16(taken.Addr().(*net.TCPAddr).Port)}}
 	if _, err := Open(t.Context(), cfg, Generation{Handler: says("")}); err == nil {
 		t.Fatal("Open took a port that is taken")
 	}

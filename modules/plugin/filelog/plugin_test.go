@@ -9,8 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/modules/plugin/plugintest"
 	"github.com/portcullis-gateway/portcullis/modules/queue"
 )
@@ -20,7 +20,7 @@ func config(path, more string) string { return fmt.Sprintf(`{"path": %q %s}`, pa
 // settle waits until all that is queued is written.
 func settle(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patient.Limit)
 	defer cancel()
 	queue.Drain(ctx)
 	if ctx.Err() != nil {

@@ -229,7 +229,7 @@ func TestHTTPLog_end(t *testing.T) {
 		g.Add("http-log", config(r.URL, `,"queue": {"max_batch_size": 100, "max_coalescing_delay": 3600}`))
 		g.Get("/last")
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patient.Limit)
 	defer cancel()
 	queue.Drain(ctx)
 	if got := r.next(t); !strings.Contains(got.body, "/last") {
