@@ -136,7 +136,11 @@ func TestProbe_nobodyThere(t *testing.T) {
 func TestProbe_acceptsAndNeverAnswers(t *testing.T) {
 	s := serveTCP(t, func(c net.Conn) { io.Copy(io.Discard, c) })
 	for kind, want := range map[string]string{"tcp": "success", "http": "timeout", "https": "timeout", "grpc": "timeout", "grpcs": "timeout"} {
-		u := checked(kind, func(u *entity.Upstream) { u.Healthchecks.Active.Timeout = 0.05 })
+		u := checked(kind, func(u *entity.Upstream) {
+			if kind != "tcp" {
+				u.Healthchecks.Active.Timeout = 0.05
+			}
+		})
 		if got := describe(ask(t, u, nil, s.addr, "a.test")); got != want {
 			t.Errorf("%s: got %s, want %s", kind, got, want)
 		}
