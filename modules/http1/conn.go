@@ -247,11 +247,11 @@ func (c *conn) answer(r *exchange) (again bool) {
 	if form := r.request.MultipartForm; form != nil {
 		_ = form.RemoveAll()
 	}
-	if !ok {
-		return false
-	}
 	if r.response.recycle && r.recyclable() {
 		c.spare.Store(r)
+	}
+	if !ok {
+		return false
 	}
 	if c.deadlines.Load() {
 		c.deadlines.Store(false)
@@ -312,6 +312,9 @@ func (c *conn) end() {
 	if c.buf != nil {
 		freeBuffer(c.buf)
 		c.buf = nil
+	}
+	if x := c.spare.Swap(nil); x != nil {
+		x.free()
 	}
 	c.setState(http.StateClosed)
 	c.server.forget(c)

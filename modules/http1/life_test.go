@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 // A body that another goroutine still reads does not keep the answer, nor its
@@ -383,4 +385,27 @@ func TestServer_acceptsAgain(t *testing.T) {
 	if err := new(Server).Serve(p); err != net.ErrClosed || p.failures != -1 {
 		t.Errorf("ended with %v, with %d failures to come", err, p.failures)
 	}
+}
+
+// The goroutines that wait for other connections end with the server.
+func TestServer_restingGoroutinesEnd(t *testing.T) {
+	s := &Server{Handler: tell}
+	addr := start(t, s)
+	for range 20 {
+		c, in := dial(t, addr)
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resting := func() bool {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		return bytes.Contains(stacks, fmt.Appendf(nil, ".serveConns(%p", s))
+	}
+	patient.Until(t, "a goroutine rests", func() bool { return s.resting.Load() > 0 && resting() })
+	s.Close()
+	patient.Until(t, "those that rest end", func() bool { return !resting() })
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -23,12 +24,25 @@ type exchange struct {
 	text     text
 }
 
+// exchanges are those that ended with their connections.
+var exchanges = sync.Pool{New: func() any {
+	x := new(exchange)
+	x.head.Fields = x.space[:]
+	return x
+}}
+
+// free lets another connection use the exchange.
+func (x *exchange) free() {
+	x.ctx, x.response, x.body = requestContext{}, response{}, body{}
+	*x.request = http.Request{}
+	exchanges.Put(x)
+}
+
 // readRequest makes a request of the head at the beginning of the buffer.
 func (c *conn) readRequest(end int) (*exchange, error) {
 	x := c.spare.Swap(nil)
 	if x == nil {
-		x = new(exchange)
-		x.head.Fields = x.space[:]
+		x = exchanges.Get().(*exchange)
 	}
 	x.text.set(c.buffered()[:end])
 	c.take(end)

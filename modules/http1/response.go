@@ -47,7 +47,7 @@ func (w *response) begin(keep bool) {
 	w.keep = keep
 	w.length = lengthUnsaid
 	if w.conn.header == nil {
-		w.conn.header = make(http.Header, 16)
+		w.conn.header = make(http.Header)
 	} else {
 		clear(w.conn.header)
 	}

@@ -74,6 +74,8 @@ type Server struct {
 
 	stopping atomic.Bool
 	clock    clock
+	work     chan net.Conn // to goroutines that have served connections; set by Serve
+	resting  atomic.Int32  // how many of them wait
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}        // protected by mu
@@ -94,6 +96,10 @@ func (s *Server) Serve(ln net.Listener) error {
 		s.listeners = make(map[net.Listener]struct{})
 	}
 	s.listeners[ln] = struct{}{}
+	if s.work == nil {
+		s.work = make(chan net.Conn)
+	}
+	stop := s.stopChannel()
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -106,7 +112,11 @@ func (s *Server) Serve(ln net.Listener) error {
 		switch {
 		case err == nil:
 			pause = 0
-			go s.ServeConn(nc)
+			select {
+			case s.work <- nc:
+			default:
+				go s.serveConns(nc, stop)
+			}
 		case s.stopping.Load():
 			return http.ErrServerClosed
 		case exhausted(err):
@@ -116,6 +126,28 @@ func (s *Server) Serve(ln net.Listener) error {
 			time.Sleep(pause)
 		default:
 			return err
+		}
+	}
+}
+
+// maxResting is how many goroutines may wait for connections.
+const maxResting = 64
+
+// serveConns serves one connection after the other: the stack of a goroutine grows
+// several times before a request has been answered, which takes as long as some
+// system calls do.
+func (s *Server) serveConns(nc net.Conn, stop <-chan struct{}) {
+	for {
+		s.ServeConn(nc)
+		if s.resting.Add(1) > maxResting {
+			s.resting.Add(-1)
+			return
+		}
+		select {
+		case nc = <-s.work:
+			s.resting.Add(-1)
+		case <-stop:
+			return
 		}
 	}
 }
