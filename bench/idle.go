@@ -28,8 +28,12 @@ func (l *lab) idle(s *server) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	n := min(idleConnections, int(l.files)/2-500) // a proxy needs as many files again for its own purposes
-	if _, err := l.hold(s, 100); err != nil {     // it has seen a little traffic
+	n := int(l.files)
+	if s.name == "haproxy" { // sets two files aside for each connection
+		n /= 2
+	}
+	n = min(idleConnections, n-500)
+	if _, err := l.hold(s, 100); err != nil { // it has seen a little traffic
 		return sample{}, err
 	}
 	before := resident(s.cmd.Process.Pid)

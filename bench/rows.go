@@ -110,7 +110,7 @@ func rows() []row {
 			},
 		},
 		{
-			name: "idle", title: "HTTP/1.1, memory of the process for each idle connection, of 50,000 or as many as half the limit of open files",
+			name: "idle", title: "HTTP/1.1, memory of the process for each idle connection, of 50,000 or as many as the limit of open files allows",
 			unit: "kB each", less: true, subject: "portcullis", peers: web,
 			load: func(l *lab, s *server, _ time.Duration) (sample, error) { return l.idle(s) },
 		},
