@@ -189,12 +189,12 @@ func TestSetAll_refusedOptionIsAWarning(t *testing.T) {
 func TestDrain_newConnectionsGoToTheSuccessor(t *testing.T) {
 	old, _ := mustListen(t, "127.0.0.1:0 reuseport")
 	line := old[0].AddrPort().String() + " reuseport backlog="
-	second, _ := mustListen(t, line+"50")
+	second, _ := mustListen(t, line+"100")
 	if !Drain(old...) {
 		t.Fatal("Drain does not know that the sockets are replaced")
 	}
 	wantAllAt(t, second)
-	third, _ := mustListen(t, line+"51")
+	third, _ := mustListen(t, line+"101")
 	Drain(second...)
 	wantAllAt(t, third)
 	for _, s := range old {
