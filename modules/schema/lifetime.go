@@ -1,13 +1,18 @@
 package schema
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // A Moment is when a row is gone, in seconds since the epoch: the value of a field
 // with Lifetime.
 type Moment int64
 
-// Left are the seconds until then, at least 1: 0 is for what stays.
-func (m Moment) Left(now time.Time) int64 { return max(1, int64(m)-now.Unix()) }
+// Left are the whole seconds until then, at least 1: 0 is for what stays.
+func (m Moment) Left(now time.Time) int64 {
+	return max(1, int64(time.Unix(int64(m), 0).Sub(now)/time.Second))
+}
 
 // moment is what a client's value of such a field stands for. Whoever writes a row
 // that was read says with a Moment that it stays.
@@ -23,7 +28,7 @@ func (p *processor) moment(f *Field, v any) (any, any) {
 	case n == 0:
 		return nil, nil
 	}
-	return Moment(int64(p.env.Now) + n), nil
+	return Moment(int64(math.Ceil(p.env.Now)) + n), nil // not sooner than was asked for
 }
 
 // moment writes the value of such a field: to stores as it is, to clients what is

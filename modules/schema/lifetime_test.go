@@ -17,11 +17,11 @@ func TestLifetime(t *testing.T) {
 		in, was Object
 		want    any
 	}{
-		{Insert, Object{"ttl": int64(60)}, nil, Moment(1060)},
+		{Insert, Object{"ttl": int64(60)}, nil, Moment(1061)},
 		{Insert, Object{"ttl": int64(0)}, nil, nil},
 		{Insert, Object{}, nil, nil},
 		{Update, Object{"name": "n"}, Object{"ttl": Moment(1010)}, Moment(1010)},
-		{Update, Object{"ttl": int64(5)}, Object{"ttl": Moment(1010)}, Moment(1005)},
+		{Update, Object{"ttl": int64(5)}, Object{"ttl": Moment(1010)}, Moment(1006)},
 		{Update, Object{"ttl": int64(0)}, Object{"ttl": Moment(1010)}, nil},
 		{Update, Object{"ttl": nil}, Object{"ttl": Moment(1010)}, nil},
 		{Upsert, Object{"name": "n"}, Object{"ttl": Moment(1010)}, nil},
@@ -54,6 +54,11 @@ func TestLifetime_isStoredAsAMoment(t *testing.T) {
 		var left int64
 		if _, err := fmt.Sscanf(text, `{"ttl":%d}`, &left); err != nil || left > 1000 || left < 900 {
 			t.Errorf("told as %s (%v)", text, err)
+		}
+	}
+	for now, want := range map[float64]int64{10.7: 3, 11.2: 2, 11: 3, 13.2: 1, 13.9: 1} {
+		if left := Moment(14).Left(time.UnixMicro(int64(now * 1e6))); left != want {
+			t.Errorf("at %v, %d are left until 14, want %d", now, left, want)
 		}
 	}
 	if left := at.Left(time.Now().Add(time.Hour)); left != 1 {
