@@ -12,9 +12,9 @@ import (
 )
 
 // dependent are the handlers of Caddy that only work inside of something that a
-// chain of plugins does not have: a site's named routes, and the response routes of
+// chain of plugins does not have: a site's server, its named routes, and the response routes of
 // reverse_proxy.
-var dependent = map[string]bool{"invoke": true, "copy_response": true, "copy_response_headers": true}
+var dependent = map[string]bool{"arrival": true, "invoke": true, "copy_response": true, "copy_response_headers": true}
 
 // described is what plugins implement; see plugin.Described.
 type described interface{ Describe() entity.PluginKind }
