@@ -248,6 +248,8 @@ func (c *conn) answer(r *exchange) (again bool) {
 		_ = form.RemoveAll()
 	}
 	if r.response.recycle && r.recyclable() {
+		r.text.spoil()
+		r.head.spoil()
 		c.spare.Store(r)
 	}
 	if !ok {

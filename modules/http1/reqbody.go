@@ -19,6 +19,10 @@ type body struct {
 	closed bool // protected by mu
 }
 
+// any reports whether the client sends a body, whatever handlers have made of the
+// request's.
+func (b *body) any() bool { return b.conn != nil }
+
 // Read implements io.Reader. The first one tells a client that waits for that
 // to send.
 func (b *body) Read(p []byte) (int, error) {

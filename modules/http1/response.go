@@ -72,7 +72,7 @@ func (w *response) Recycle(texts bool) {
 // recyclable reports whether nothing is left of the exchange outside of it, as
 // far as the server knows: nobody waits for its context, or reads its body.
 func (x *exchange) recyclable() bool {
-	return x.request.Body == http.NoBody && x.request.MultipartForm == nil && x.ctx.unasked()
+	return !x.body.any() && x.request.MultipartForm == nil && x.ctx.unasked()
 }
 
 // RequestHead implements HeadWriter.
@@ -358,7 +358,7 @@ func (x *exchange) finish() (again bool) {
 	if short {
 		return false // the client still waits for the rest
 	}
-	if x.request.Body != http.NoBody && !(w.keep && x.body.discard()) {
+	if x.body.any() && !(w.keep && x.body.discard()) {
 		x.body.end()
 		c.lingering = true
 		return false
@@ -377,7 +377,7 @@ func (x *exchange) abandon() {
 	x.response.free()
 	x.ctx.unwatch()
 	x.ctx.cancel()
-	if x.request.Body != http.NoBody {
+	if x.body.any() {
 		x.body.end()
 	}
 }

@@ -213,9 +213,7 @@ func (x *exchange) recycle() *try {
 		return nil // others may look at the header, in which there is memory of the try
 	}
 	// Plugins may keep texts, such as the names of what they count.
-	if x.plugins != nil {
-		x.last.reply.KeepTexts()
-	}
+	x.last.reply.Recycle(x.plugins == nil)
 	server.Recycle(x.plugins == nil)
 	return x.last
 }
