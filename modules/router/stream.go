@@ -310,26 +310,23 @@ func (x *StreamIndex[V]) best(f *Flow) (best *streamRule[V]) {
 	return best
 }
 
-// rules yields all rules of the index, some of them more than once.
-func (x *StreamIndex[V]) rules(yield func(*streamRule[V]) bool) {
+// rules are all rules of the index, some of them more than once. They are
+// collected: a yield that is called by closures within closures like these may
+// be kept on a stack that has moved meanwhile (Go 1.26.8).
+func (x *StreamIndex[V]) rules() (all []*streamRule[V]) {
 	ranking := func(m *streamRanking[V]) bool {
 		for r := range m.Values() {
-			if !yield(r) {
-				return false
-			}
+			all = append(all, r)
 		}
 		return true
 	}
 	from := func(s *sources[V]) bool { return s.all(ranking) }
 	for d := range x.names.Values() {
-		if !d.all(from) {
-			return
-		}
+		d.all(from)
 	}
 	for d := range x.wild.Values() {
-		if !d.all(from) {
-			return
-		}
+		d.all(from)
 	}
 	x.nameless.all(from)
+	return all
 }

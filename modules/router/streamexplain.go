@@ -43,7 +43,7 @@ func (x *StreamIndex[V]) Explain(f *Flow, max int) Explanation {
 	}
 	var misses []miss
 	seen := map[*streamRule[V]]bool{best: true}
-	for r := range x.rules {
+	for _, r := range x.rules() {
 		if seen[r] {
 			continue
 		}
