@@ -4,8 +4,8 @@ package transparent
 
 import (
 	"errors"
-	"net"
 	"net/netip"
+	"syscall"
 )
 
 const (
@@ -13,6 +13,6 @@ const (
 	intakeOption = false
 )
 
-func originalDestination(*net.TCPConn, netip.AddrPort) (netip.AddrPort, error) {
+func originalDestination(syscall.RawConn, netip.AddrPort, netip.AddrPort) (netip.AddrPort, error) {
 	return netip.AddrPort{}, errors.ErrUnsupported
 }

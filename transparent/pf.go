@@ -4,10 +4,10 @@ package transparent
 
 import (
 	"encoding/binary"
-	"net"
 	"net/netip"
 	"os"
 	"sync"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -27,12 +27,12 @@ const pfOut = 2 // PF_OUT (net/pfvar.h)
 
 // originalDestination asks pf for the state that a connection belongs to
 // (DIOCNATLOOK in pf(4)). A connection that pf does not know was not rewritten.
-func originalDestination(c *net.TCPConn, local netip.AddrPort) (netip.AddrPort, error) {
+func originalDestination(_ syscall.RawConn, remote, local netip.AddrPort) (netip.AddrPort, error) {
 	pf, err := device()
 	if err != nil {
 		return netip.AddrPort{}, errUntold
 	}
-	look := newNatLook(AddrPort(c.RemoteAddr()), local)
+	look := newNatLook(remote, local)
 	// x/sys has no ioctl for a struct of our own, but one that takes a pointer
 	// and nothing else of it.
 	err = unix.IoctlSetWinsize(int(pf.Fd()), diocNatLook, (*unix.Winsize)(unsafe.Pointer(look)))

@@ -3,9 +3,9 @@ package transparent
 import (
 	"encoding/binary"
 	"errors"
-	"net"
 	"net/netip"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,12 +41,8 @@ const soOriginalDst = 80
 // address, not of the socket. x/sys has no call of this name; two others read
 // the same sizes: a struct ipv6_mreq is large enough for a sockaddr_in, and
 // a struct ip6_mtuinfo begins with a sockaddr_in6.
-func originalDestination(c *net.TCPConn, local netip.AddrPort) (dst netip.AddrPort, err error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return dst, err
-	}
-	ctlErr := raw.Control(func(fd uintptr) {
+func originalDestination(c syscall.RawConn, _, local netip.AddrPort) (dst netip.AddrPort, err error) {
+	ctlErr := c.Control(func(fd uintptr) {
 		if local.Addr().Is4() {
 			var in *unix.IPv6Mreq
 			if in, err = unix.GetsockoptIPv6Mreq(int(fd), unix.SOL_IP, soOriginalDst); err == nil {

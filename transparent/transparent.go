@@ -21,6 +21,7 @@ package transparent
 import (
 	"net"
 	"net/netip"
+	"syscall"
 )
 
 // How tells in which way a connection came to its listener.
@@ -72,14 +73,23 @@ type Arrival struct {
 // [Modes.Control] has prepared and that was bound to bound. It must be called
 // when the connection is accepted: the kernel forgets what it has rewritten.
 func (m Modes) Locate(c *net.TCPConn, bound netip.AddrPort) Arrival {
-	transparent := m&ModeTPROXY != 0
 	local := AddrPort(c.LocalAddr())
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return Arrival{Direct, local}
+	}
+	return m.LocateSocket(raw, AddrPort(c.RemoteAddr()), local, bound)
+}
+
+// LocateSocket does the same for a socket whose addresses are known.
+func (m Modes) LocateSocket(c syscall.RawConn, remote, local, bound netip.AddrPort) Arrival {
+	transparent := m&ModeTPROXY != 0
 	direct := Arrival{Direct, local}
 	intercepted := Arrival{TPROXY, local}
 	if transparent && (local.Port() != bound.Port() || !bound.Addr().IsUnspecified() && local.Addr() != bound.Addr().Unmap()) {
 		return intercepted // nothing else gives a listener such a connection
 	}
-	switch dst, err := originalDestination(c, local); {
+	switch dst, err := originalDestination(c, remote, local); {
 	case err == errUntold:
 		return Arrival{Unknown, local}
 	case err == nil && dst != local:

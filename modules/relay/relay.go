@@ -93,7 +93,7 @@ func (r *Relay) Run() error {
 	r.halves[1] = half{relay: r, src: r.Upstream, dst: r.Client, count: &r.Down, total: r.TotalDown}
 	r.moved.Store(now())
 	r.mu.Lock()
-	if limit := r.shortest(); limit > 0 {
+	if limit := (limits{r.Silence, r.Stall}).shortest(); limit > 0 {
 		r.timer = time.AfterFunc(limit, r.watch)
 	}
 	r.mu.Unlock()
@@ -155,16 +155,6 @@ func Reset(c net.Conn) {
 	}
 }
 
-func (r *Relay) shortest() time.Duration {
-	switch {
-	case r.Silence == 0:
-		return r.Stall
-	case r.Stall == 0:
-		return r.Silence
-	}
-	return min(r.Silence, r.Stall)
-}
-
 // watch cuts the relay if a limit has passed, or sets the timer anew. Bytes do
 // not touch the timer.
 func (r *Relay) watch() {
@@ -173,40 +163,15 @@ func (r *Relay) watch() {
 	if r.over {
 		return
 	}
-	at, next, stalled := now(), time.Duration(1<<62), false
-	for i := range r.halves {
-		since := r.halves[i].stalled.Load()
-		if since == 0 {
-			continue
-		}
-		stalled = true
-		if r.Stall == 0 {
-			continue
-		}
-		left := r.Stall - time.Duration(at-since)
-		if left <= 0 {
-			r.reset(ErrStall)
-			return
-		}
-		next = min(next, left)
+	next, err := limits{r.Silence, r.Stall}.judge(now(), r.moved.Load(), r.halves[0].stalled.Load(), r.halves[1].stalled.Load())
+	switch {
+	case err == ErrStall:
+		r.reset(err)
+	case err != nil:
+		r.Cut(err)
+	default:
+		r.timer.Reset(next)
 	}
-	if r.Silence > 0 {
-		left := r.Silence - time.Duration(at-r.moved.Load())
-		if left <= 0 && !stalled {
-			r.Cut(ErrSilence)
-			return
-		}
-		if left > 0 {
-			next = min(next, left)
-		}
-	}
-	if r.Stall > 0 {
-		next = min(next, r.Stall) // a write may begin to wait meanwhile
-	}
-	if stalled && r.Stall == 0 {
-		next = min(next, r.Silence)
-	}
-	r.timer.Reset(max(next, time.Millisecond))
 }
 
 // passed counts bytes.

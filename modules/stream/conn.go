@@ -110,7 +110,7 @@ func (f *flow) passesThrough() bool {
 // listen reads what a connection has to begin with: a PROXY header, a
 // ClientHello, or both.
 func (f *flow) listen(in *intake) *failure {
-	_ = in.conn.SetReadDeadline(time.Now().Add(f.engine.hello))
+	_ = in.conn.SetReadDeadline(f.start.Add(f.engine.hello))
 	if in.proxyProtocol {
 		said, rest, err := readProxyHeader(in.conn)
 		if err != nil {

@@ -42,6 +42,10 @@ func (l *listener) drain() {
 	e := l.top.Load()
 	logger := e.logger.With(zap.String("option", "stream_listen"), zap.Stringer("listener", l.bind))
 	l.draining.Store(true)
+	for _, a := range l.attendants {
+		a.leave()
+		l.loops.Go(func() { l.accept(a.socket) })
+	}
 	listen.Drain(l.sockets...)
 	l.wakeSessions()
 	if !l.bind.UDP {

@@ -61,3 +61,10 @@ func (e *Engine) drop() {
 		e.release()
 	}
 }
+
+// dropAside does the same for those who may not wait.
+func (e *Engine) dropAside() {
+	if e.refs.Add(-1) == 0 && e.release != nil {
+		go e.release()
+	}
+}

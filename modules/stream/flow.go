@@ -72,16 +72,18 @@ const (
 
 // newFlow begins a flow.
 func (e *Engine) newFlow(listener, protocol string, source, destination netip.AddrPort) *flow {
-	return &flow{
-		engine:   e,
-		listener: listener,
-		start:    time.Now(),
-		peer:     source,
-		local:    destination,
-		facts: router.Flow{
-			Protocol: protocol,
-			Source:   source, Destination: public(e.options, destination),
-		},
+	f := new(flow)
+	e.begin(f, listener, protocol, source, destination)
+	return f
+}
+
+// begin does the same with one that has its memory.
+func (e *Engine) begin(f *flow, listener, protocol string, source, destination netip.AddrPort) {
+	f.engine, f.listener, f.start = e, listener, time.Now()
+	f.peer, f.local = source, destination
+	f.facts = router.Flow{
+		Protocol: protocol,
+		Source:   source, Destination: public(e.options, destination),
 	}
 }
 

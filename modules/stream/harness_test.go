@@ -29,6 +29,8 @@ func TestMain(m *testing.M) {
 	patient.NoLeaks(m,
 		// Caddy's cache of certificates lives as long as the process.
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*Cache).maintainAssets"),
+		// Loops are the process's, too.
+		goleak.IgnoreAnyFunction("github.com/portcullis-gateway/portcullis/modules/relay.(*Loop).run"),
 		// Ends when it next looks at its lock, seconds after that was released.
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"))
 }

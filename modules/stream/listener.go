@@ -37,8 +37,9 @@ type listener struct {
 	packets []*listen.PacketSocket
 	loops   sync.WaitGroup // accepting and receiving
 
-	top      atomic.Pointer[Engine] // nil before the first
-	draining atomic.Bool
+	attendants []*attendant           // of the sockets that nobody else accepts from; set by the first push
+	top        atomic.Pointer[Engine] // nil before the first
+	draining   atomic.Bool
 
 	hurried   chan struct{} // closed when the process exits
 	hurryOnce sync.Once
@@ -105,12 +106,17 @@ func newListener(ctx context.Context, b listen.Bind, logger *zap.Logger) (*liste
 func (l *listener) push(e *Engine) {
 	e.hold()
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.engines = append(l.engines, e)
-	if l.top.Swap(e) != nil {
+	begun := l.top.Swap(e) != nil
+	l.mu.Unlock()
+	if begun {
 		return
 	}
 	for _, s := range l.sockets {
+		if a, ok := l.attend(s); ok {
+			l.attendants = append(l.attendants, a)
+			continue
+		}
 		l.loops.Go(func() { l.accept(s) })
 	}
 	for _, s := range l.packets {

@@ -31,17 +31,17 @@ type chooser struct {
 	tried    balancer.RetrySet
 }
 
-func (f *flow) chooser() (*chooser, *failure) {
-	c := &chooser{flow: f}
+func (f *flow) choices(c *chooser) *failure {
+	c.flow = f
 	c.upstream, _ = f.snapshot.Upstream(f.match.Service.Host)
 	switch u := c.upstream; {
 	case u == nil:
 	case u.Err != nil:
-		return nil, &failure{reason: "upstream", status: statusError, alert: alertInternalError, text: "upstream cannot be used", err: u.Err}
+		return &failure{reason: "upstream", status: statusError, alert: alertInternalError, text: "upstream cannot be used", err: u.Err}
 	default:
 		c.key = u.Pool.Key(f)
 	}
-	return c, nil
+	return nil
 }
 
 // next chooses the place of the next try. Of an upstream's address the flow
@@ -133,29 +133,48 @@ func (f *flow) release() {
 // connect makes a connection to the flow's service: to as many places, one
 // after the other, as it takes and as may be. Nothing has been passed on before.
 func (f *flow) connect() (net.Conn, *failure) {
-	c, fail := f.chooser()
-	if fail != nil {
+	c := new(chooser)
+	if fail := f.choices(c); fail != nil {
 		return nil, fail
 	}
-	s := f.match.Service
-	for n := 0; ; n++ {
+	return f.tryAll(c)
+}
+
+// tryAll makes tries until one is good, or no other one may be.
+func (f *flow) tryAll(c *chooser) (net.Conn, *failure) {
+	for {
 		conn, err, fail := f.try(c)
 		if fail != nil {
 			return nil, fail
 		}
 		if err == nil {
-			f.connected = time.Since(f.began)
-			f.note(0)
-			f.observe(balancer.Connected)
+			f.reached()
 			return conn, nil
 		}
-		f.tryFailed(err)
-		if errors.Is(err, dial.ErrPrivate) || n >= s.Retries || s.Original {
-			return nil, &failure{reason: "connect", status: statusBadGateway, alert: alertInternalError, text: "service could not be reached", err: err}
+		if fail := f.missed(err); fail != nil {
+			return nil, fail
 		}
-		f.engine.logger.Warn("try failed, trying again",
-			append(f.fields(), zap.Duration("duration", time.Since(f.began)), zap.Error(err))...)
 	}
+}
+
+// reached notes that the last try was a good one.
+func (f *flow) reached() {
+	f.connected = time.Since(f.began)
+	f.note(0)
+	f.observe(balancer.Connected)
+}
+
+// missed notes that the last try has failed. The failure is that there may be no
+// other one.
+func (f *flow) missed(err error) *failure {
+	f.tryFailed(err)
+	s := f.match.Service
+	if errors.Is(err, dial.ErrPrivate) || f.tries > s.Retries || s.Original {
+		return &failure{reason: "connect", status: statusBadGateway, alert: alertInternalError, text: "service could not be reached", err: err}
+	}
+	f.engine.logger.Warn("try failed, trying again",
+		append(f.fields(), zap.Duration("duration", time.Since(f.began)), zap.Error(err))...)
+	return nil
 }
 
 // try makes one connection. The failure is that there is no place for it.
