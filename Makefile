@@ -25,7 +25,7 @@ GOFMT := $(shell go env GOROOT)/bin/gofmt
 
 # Rooms with one file per operating system are vetted for each of them.
 SYSTEMS  := darwin freebsd openbsd netbsd windows
-PORTABLE := ./modules/firewall ./modules/listen ./modules/serve ./transparent
+PORTABLE := ./modules/dial ./modules/firewall ./modules/listen ./modules/relay ./modules/serve ./modules/stream ./transparent
 
 SOURCES := $(shell find . -path './.*' -prune -o -path ./bench -prune -o \( -name '*.go' ! -name '*_test.go' -o -name go.mod -o -name go.sum \) -print)
 

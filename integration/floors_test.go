@@ -65,7 +65,7 @@ var house = []room{
 
 	{path: "modules/catalog", floor: 2, uses: []string{caddyCore}},
 	{path: "modules/arrival", floor: 1, uses: []string{caddyCore, caddyfileWords, caddyHTTP, zap, "github.com/mholt/caddy-l4"}},
-	{path: "modules/dial", floor: 2},
+	{path: "modules/dial", floor: 2, uses: []string{"golang.org/x/sys"}},
 	{path: "modules/firewall", floor: 2, uses: []string{caddyCore, zap, "golang.org/x/sys"}},
 	{path: "modules/outlet", floor: 3, uses: []string{caddyCore, caddyfileWords, caddyHTTP, caddyHTTP + "/headers", caddyHTTP + "/reverseproxy"}},
 	{path: "modules/queue", floor: 1, uses: []string{zap, "github.com/prometheus/client_golang"}},
