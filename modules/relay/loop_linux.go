@@ -142,6 +142,13 @@ func (l *Loop) Wait(f func()) {
 	<-done
 }
 
+// Settle waits until all loops have done what they were given to do before.
+func Settle() {
+	for _, l := range loops() {
+		l.Wait(func() {})
+	}
+}
+
 // wake makes the epoll ready.
 func (l *Loop) wake() {
 	one := [8]byte{1}

@@ -40,8 +40,11 @@ func (l *listener) attend(s *listen.Socket) (a *attendant, ok bool) {
 	return a, true
 }
 
-// leave ends the accepting.
-func (a *attendant) leave() { a.loop.Wait(a.end) }
+// leave ends the accepting. What was accepted has become a flow then.
+func (a *attendant) leave() {
+	a.loop.Wait(a.end)
+	relay.Settle()
+}
 
 func (a *attendant) begin() (err error) {
 	controlErr := a.taker.Control(func(fd uintptr) { err = a.watch.Begin(a.loop, int(fd), 0, a) })
