@@ -4,8 +4,8 @@
 // net/http starts a goroutine for each request, to notice a client that leaves,
 // and two for each connection to an upstream. Here one goroutine reads a request,
 // calls the handler and writes the answer; nobody else is woken. The head is read
-// into one string, of which the header's values are parts, so nothing that a
-// handler may keep is ever reused.
+// into one text, of which its fields are parts. It is used again only if the handler
+// says that nobody has kept any of it: see Recycler.
 //
 // It takes only what it understands with certainty. Whatever could be read in
 // two ways, and so be smuggled past one of two readers, is refused and the
