@@ -60,7 +60,7 @@ type end struct {
 	readable bool // perhaps
 	writable bool // perhaps
 	last     bool // its other side sends nothing any more
-	urgent   bool // there was urgent data, at which reads stop short
+	unsure   bool // there was urgent data or an error: a short read does not tell that it was all
 	written  bool // at least once
 	prompt   bool // what is written goes out at once
 	asksOut  bool // epoll tells when it becomes writable
@@ -151,8 +151,8 @@ func (k *Link) happened(side int, events uint32) {
 	if events&unix.EPOLLRDHUP != 0 {
 		e.last = true
 	}
-	if events&unix.EPOLLPRI != 0 {
-		e.urgent = true
+	if events&(unix.EPOLLPRI|unix.EPOLLERR) != 0 {
+		e.unsure = true
 	}
 	if k.Connecting {
 		if side == client || events&(unix.EPOLLOUT|broken) == 0 {
@@ -287,10 +287,12 @@ func (k *Link) small(w *way) (int, error) {
 		// All was read. What comes after that makes a new event; but the end
 		// of it may have been told before.
 		w.run = 0
-		if !w.from.last {
-			w.from.readable = false
-		} else if !w.from.urgent {
+		switch {
+		case w.from.unsure: // the next read tells
+		case w.from.last:
 			w.ended = true
+		default:
+			w.from.readable = false
 		}
 	default:
 		if w.run++; w.run >= fullReads {
@@ -338,6 +340,9 @@ func (k *Link) flush(w *way) (bool, error) {
 		return false, nil
 	}
 	w.stalled = 0
+	if !w.splices {
+		w.put()
+	}
 	return true, nil
 }
 
@@ -415,8 +420,12 @@ func (k *Link) splice(w *way) (int, error) {
 	})
 	switch {
 	case err == unix.EAGAIN:
-		w.from.readable = false
 		w.put() // it may take long
+		if w.from.unsure {
+			w.splices = false // reads pass by urgent data
+		} else {
+			w.from.readable = false
+		}
 		return 0, nil
 	case err != nil:
 		return 0, w.ofSource("splice", err)

@@ -176,7 +176,8 @@ func (l *Loop) run(raw syscall.RawConn) {
 	}
 }
 
-// turn does what there is to do, and reports whether some of it is left.
+// turn does what there is to do, and reports whether some of it is left. Go's
+// poller does not tell again of events that there was no room for.
 func (l *Loop) turn() bool {
 	n := l.ask()
 	l.clock = now()
@@ -193,7 +194,7 @@ func (l *Loop) turn() bool {
 	l.free = append(l.free, l.left...)
 	l.left = l.left[:0]
 	l.alarm()
-	return len(l.again) > 0
+	return n == len(l.events) || len(l.again) > 0
 }
 
 // ask answers how many events there are. It does not wait, so there is nothing
