@@ -160,8 +160,8 @@ type speaker struct {
 	breaks bool
 	slow   time.Duration // before it reads
 
-	got    []byte
-	told   error // of a reset, by a write or a read: a socket tells it once
+	got  []byte
+	told error // of a reset, by a write or a read: a socket tells it once
 }
 
 func (s *speaker) speak() (told error) {

@@ -18,6 +18,7 @@ type attendant struct {
 	taker    *listen.Taker
 	loop     *relay.Loop
 	watch    relay.Watch
+	waiting  bool // after an error, for others to close some files
 	ended    bool
 }
 
@@ -62,6 +63,9 @@ func (a *attendant) end() {
 // Ready accepts one connection. Others wait for the next turn, so that the
 // connections that are there have theirs.
 func (a *attendant) Ready(bool) (again bool) {
+	if a.waiting {
+		return false
+	}
 	fd, peer, err := a.taker.Take()
 	switch {
 	case err == nil:
@@ -71,6 +75,7 @@ func (a *attendant) Ready(bool) (again bool) {
 		return false
 	}
 	// Such as too many open files: others may close some.
+	a.waiting = true
 	l := a.listener
 	l.top.Load().logger.Error("accepting connections", zap.Stringer("listener", l.bind), zap.Error(err))
 	time.AfterFunc(50*time.Millisecond, func() { a.loop.Do(a.retry) })
@@ -78,6 +83,7 @@ func (a *attendant) Ready(bool) (again bool) {
 }
 
 func (a *attendant) retry() {
+	a.waiting = false
 	if !a.ended && a.Ready(false) {
 		a.loop.Do(a.retry)
 	}
@@ -94,7 +100,11 @@ func (a *attendant) give(fd int, peer netip.AddrPort) {
 		a.listener.take(a.socket, to, fd, peer)
 		return
 	}
-	to.Do(func() { a.listener.take(a.socket, to, fd, peer) })
+	a.listener.loops.Add(1) // a drain waits until it is counted among the flows
+	to.Do(func() {
+		defer a.listener.loops.Done()
+		a.listener.take(a.socket, to, fd, peer)
+	})
 }
 
 // Late does nothing: there is no limit.

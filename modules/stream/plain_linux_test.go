@@ -7,8 +7,11 @@ import (
 	"net"
 	"runtime/pprof"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/portcullis-gateway/portcullis/modules/listen"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
@@ -105,6 +108,65 @@ func TestPlain_drains(t *testing.T) {
 	for name, c := range map[string]net.Conn{"linked": linked, "silent": silent} {
 		if _, err := c.Read(make([]byte, 1)); err == nil {
 			t.Errorf("%s is open", name)
+		}
+	}
+}
+
+// TestPlain_tooManyOpenFiles has clients come while there are no descriptors: that
+// is said a few times, not once more for each of them, and they are served when
+// there are some again.
+func TestPlain_tooManyOpenFiles(t *testing.T) {
+	g := start(t, nil)
+	server := serveTCP(t, echo(""))
+	g.route(service("tcp", server), schema.Object{"protocols": []any{"tcp"}, "destinations": g.at(plain)})
+	first(t, g.dialTo(plain)) // all that the process opens once is open
+
+	const n = 40
+	to := &unix.SockaddrInet4{Port: int(g.addr(plain).Port()), Addr: [4]byte{127, 0, 0, 1}}
+	var clients [n]int
+	for i := range clients {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients[i] = fd
+		defer unix.Close(fd)
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 20}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	none := was
+	none.Cur = 3 // below what is open
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	restore := sync.OnceFunc(func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &was) })
+	defer restore()
+	for _, fd := range clients {
+		if err := unix.Connect(fd, to); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	g.awaitLog("accepting connections")
+	began := time.Now()
+	time.Sleep(200 * time.Millisecond)
+	said := g.logs.FilterMessage("accepting connections").Len()
+	if most := 10 + int(time.Since(began)/(50*time.Millisecond)); said > most {
+		t.Errorf("it was said %d times in %v", said, time.Since(began))
+	}
+	restore()
+	for _, fd := range clients {
+		b := []byte("x")
+		if _, err := unix.Write(fd, b); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := unix.Read(fd, b); n != 1 {
+			t.Fatalf("got %d bytes, %v", n, err)
 		}
 	}
 }
