@@ -103,6 +103,7 @@ func (m Modes) LocateSocket(c syscall.RawConn, remote, local, bound netip.AddrPo
 
 // AddrPort is the address of a TCP or UDP socket in the form that compares equal
 // to the same one read from text, without a zone; the zero value for others.
+// Listener wrappers have address types of their own, which are read as text.
 func AddrPort(a net.Addr) netip.AddrPort {
 	var ap netip.AddrPort
 	switch a := a.(type) {
@@ -110,6 +111,9 @@ func AddrPort(a net.Addr) netip.AddrPort {
 		ap = a.AddrPort()
 	case *net.UDPAddr:
 		ap = a.AddrPort()
+	case nil, *net.UnixAddr:
+	default:
+		ap, _ = netip.ParseAddrPort(a.String())
 	}
 	return netip.AddrPortFrom(bare(ap.Addr()), ap.Port())
 }
