@@ -36,6 +36,9 @@ func (d Dialer) Begin(to netip.AddrPort) (fd int, connected bool, err error) {
 	}
 	if err == nil {
 		call, err = "connect", unix.Connect(fd, sockaddr(to))
+		if err == nil && ToItself(fd, to) {
+			err = unix.ECONNREFUSED
+		}
 	}
 	switch {
 	case err == nil:
@@ -48,6 +51,23 @@ func (d Dialer) Begin(to netip.AddrPort) (fd int, connected bool, err error) {
 		err = os.NewSyscallError(call, err)
 	}
 	return 0, false, d.Failed(to, err)
+}
+
+// ToItself reports whether a socket was connected to itself. That happens when
+// nobody listens on a port of this host, and the kernel has chosen that one for the
+// socket (simultaneous open, RFC 9293, section 3.5).
+func ToItself(fd int, to netip.AddrPort) bool {
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return false
+	}
+	switch a := name.(type) {
+	case *unix.SockaddrInet4:
+		return int(to.Port()) == a.Port && to.Addr() == netip.AddrFrom4(a.Addr)
+	case *unix.SockaddrInet6:
+		return int(to.Port()) == a.Port && to.Addr() == netip.AddrFrom16(a.Addr)
+	}
+	return false
 }
 
 // Failed is the error that Stream would have answered for what became of a

@@ -41,8 +41,9 @@ type Link struct {
 // An Owner is told what becomes of a link, by the loop's goroutine. It does not
 // call the link.
 type Owner interface {
-	// Connected tells that the upstream has taken the connection.
-	Connected()
+	// Connected tells that the upstream has taken the connection. An error is
+	// why it is not the right one; Failed follows.
+	Connected() error
 
 	// Failed tells that it has not. The client's socket is the owner's again,
 	// and nothing was read from it.
@@ -167,7 +168,10 @@ func (k *Link) happened(side int, events uint32) {
 		k.Connecting = false
 		k.moved = k.place.loop.clock
 		k.limit()
-		k.Owner.Connected()
+		if err := k.Owner.Connected(); err != nil {
+			k.fail(err)
+			return
+		}
 	} else if events&unix.EPOLLERR != 0 && k.ways[side].ended {
 		// Nobody would notice by reading.
 		if err := socketError(e.fd); err != nil {

@@ -25,7 +25,7 @@ type linkPath struct {
 	failed, ended  chan error
 }
 
-func (p *linkPath) Connected()       { close(p.connected) }
+func (p *linkPath) Connected() error { close(p.connected); return nil }
 func (p *linkPath) Failed(err error) { p.failed <- err }
 func (p *linkPath) Ended(err error)  { p.ended <- err }
 
@@ -385,9 +385,9 @@ func TestLink_idleOnesCostLittle(t *testing.T) {
 
 type counts struct{ left *sync.WaitGroup }
 
-func (counts) Connected()    {}
-func (counts) Failed(error)  {}
-func (c counts) Ended(error) { c.left.Done() }
+func (counts) Connected() error { return nil }
+func (counts) Failed(error)     {}
+func (c counts) Ended(error)    { c.left.Done() }
 
 // BenchmarkLink_pingPong is to be read beside that of Run.
 func BenchmarkLink_pingPong(b *testing.B) {

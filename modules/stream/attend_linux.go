@@ -100,11 +100,7 @@ func (a *attendant) give(fd int, peer netip.AddrPort) {
 		a.listener.take(a.socket, to, fd, peer)
 		return
 	}
-	a.listener.loops.Add(1) // a drain waits until it is counted among the flows
-	to.Do(func() {
-		defer a.listener.loops.Done()
-		a.listener.take(a.socket, to, fd, peer)
-	})
+	to.Do(func() { a.listener.take(a.socket, to, fd, peer) })
 }
 
 // Late does nothing: there is no limit.

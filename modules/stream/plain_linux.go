@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/portcullis-gateway/portcullis/modules/dial"
 	"github.com/portcullis-gateway/portcullis/modules/hello"
@@ -167,8 +168,14 @@ var ended = func() context.Context {
 	return ctx
 }()
 
-// Connected notes that the service was reached.
-func (p *plainFlow) Connected() { p.reached() }
+// Connected notes that the service was reached, if it was.
+func (p *plainFlow) Connected() error {
+	if dial.ToItself(p.link.Upstream, p.to) {
+		return syscall.ECONNREFUSED
+	}
+	p.reached()
+	return nil
+}
 
 // Failed tries again.
 func (p *plainFlow) Failed(err error) { p.retry(p.dialer.Failed(p.to, err)) }
