@@ -3,6 +3,7 @@ package integration
 import (
 	"io"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -204,10 +205,23 @@ func TestFirewall_keptWithTheListeners(t *testing.T) {
 // bare makes sure that nothing of the gateway's is in the kernel.
 func (i *interceptor) bare() {
 	i.t.Helper()
-	for _, show := range []string{"nft list ruleset", "ip -4 rule", "ip -6 rule", "ip -4 route show table all", "ip -6 route show table all", "ip netns list"} {
+	for _, show := range []string{"nft list ruleset", "ip -4 rule", "ip -6 rule", "ip -4 route show table all", "ip -6 route show table all"} {
 		words := strings.Fields(show)
 		if out := i.Gateway.Exec(words[0], words[1:]...); strings.Contains(out, "portcullis") || strings.Contains(out, "1610") {
 			i.t.Errorf("%s still shows\n%s", show, out)
+		}
+	}
+	// Network namespaces are the machine's: those of processes that still run are
+	// of other tests.
+	for line := range strings.Lines(i.Gateway.Exec("ip", "netns", "list")) {
+		name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if id, ok := strings.CutPrefix(name, "portcullis-selftest-"); ok {
+			if _, err := os.Stat("/proc/" + id); err == nil {
+				continue
+			}
+			if _, err := os.Stat("/run/netns/" + name); err == nil { // it did not leave in between
+				i.t.Errorf("the network namespace %s is left", name)
+			}
 		}
 	}
 }
