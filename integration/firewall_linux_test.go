@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/transparent/netnstest"
 )
 
@@ -190,14 +191,10 @@ func TestFirewall_keptWithTheListeners(t *testing.T) {
 	}
 	i.expect(i.Client, "http://10.77.2.2/", netnstest.GatewayOut4.String(), true)
 	_ = i.cmd.Process.Signal(syscall.SIGTERM)
-	for deadline := time.Now().Add(patience); strings.Contains(i.Gateway.Exec("nft", "list", "ruleset"), "portcullis"); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the rules are still there")
-		}
-	}
-	for strings.Contains(i.Gateway.Exec("ip", "rule"), "1610") { // they go last
-		time.Sleep(20 * time.Millisecond)
-	}
+	patient.Until(t, "the rules are gone", func() bool {
+		return !strings.Contains(i.Gateway.Exec("nft", "list", "ruleset"), "portcullis") &&
+			!strings.Contains(i.Gateway.Exec("ip", "rule"), "1610") // they go last
+	})
 	i.bare()
 	i.expect(i.Client, "http://10.77.2.2/", netnstest.Client4.String(), false)
 }
@@ -238,11 +235,9 @@ func TestFirewall_failsClosed(t *testing.T) {
 		t.Fatalf("the gateway does not forward, so this proves nothing: %s", out)
 	}
 	_ = i.cmd.Process.Kill()
-	for deadline := time.Now().Add(patience); strings.Contains(i.Gateway.Exec("ss", "-ltn"), ":8000"); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it still listens")
-		}
-	}
+	patient.Until(t, "it does not listen any more", func() bool {
+		return !strings.Contains(i.Gateway.Exec("ss", "-ltn"), ":8000")
+	})
 	if seen, _, err := i.fetch(i.Client, "http://10.77.2.2/", 3*time.Second); err == nil {
 		t.Errorf("the client got past the gateway: the server saw %s", seen)
 	}
@@ -390,11 +385,9 @@ func TestFirewall_datagrams(t *testing.T) {
 	}
 	i.agrees()
 	_ = i.cmd.Process.Kill()
-	for deadline := time.Now().Add(patience); strings.Contains(i.Gateway.Exec("ss", "-lun"), ":9053"); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it still listens")
-		}
-	}
+	patient.Until(t, "it does not listen any more", func() bool {
+		return !strings.Contains(i.Gateway.Exec("ss", "-lun"), ":9053")
+	})
 	if got, err := askUDP(t, i.Client, "10.77.2.2:53", "hello", time.Second); err == nil {
 		t.Errorf("the client got past the gateway: %q", got)
 	}

@@ -46,14 +46,6 @@ func ModuleID(name string) string {
 	return Namespace + "." + strings.ReplaceAll(name, "-", "_")
 }
 
-// Name is the plugin's name of the module.
-func Name(moduleID string) string {
-	if name, ok := strings.CutPrefix(moduleID, Namespace+"."); ok {
-		return strings.ReplaceAll(name, "_", "-")
-	}
-	return moduleID
-}
-
 // Described is what every plugin implements. It is asked on a new module that
 // has no configuration.
 type Described interface {
