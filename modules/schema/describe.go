@@ -1,5 +1,7 @@
 package schema
 
+import "slices"
+
 // Describe answers the table as GET /schemas/:entity shows it, which is what
 // go-kong and decK read: the fields in order, each an object with one key, and
 // the checks between fields.
@@ -51,6 +53,11 @@ func (f *Field) Describe() Object {
 		}
 	}
 	for _, r := range f.Rules {
+		before, several := o[r.Word].([]any)
+		if list, ok := r.Arg.([]any); ok && several {
+			o[r.Word] = slices.Concat(before, list)
+			continue
+		}
 		set(r.Word, r.Arg, r.Word != "")
 	}
 	set("err", f.Err, f.Err != "")

@@ -26,7 +26,7 @@ func TestDescribe_usesKongsWords(t *testing.T) {
 		"id":         `{"auto":true,"type":"string","uuid":true}`,
 		"created_at": `{"auto":true,"timestamp":true,"type":"integer"}`,
 		"type":       `{"default":"plain","required":true,"type":"string"}`,
-		"name": `{"match":"^[^!]+$","match_none":[{"err":"no question marks","pattern":"%?"}],` +
+		"name": `{"match":"^[^!]+$","match_none":[{"err":"no question marks","pattern":"%?"},{"err":"no dollars","pattern":"%$"}],` +
 			`"not_one_of":["forbidden"],"starts_with":"n","type":"string","unique":true}`,
 		"count":   `{"between":[1,100],"default":5,"required":true,"type":"integer"}`,
 		"list":    `{"elements":{"between":[0,9],"type":"integer"},"len_max":3,"type":"array"}`,

@@ -74,6 +74,7 @@ func things() *Table {
 					StartsWith("n"),
 					Match("^[^!]+$", func(s string) bool { return !strings.Contains(s, "!") }),
 					MatchNone("%?", "no question marks", func(s string) bool { return strings.Contains(s, "?") }),
+					MatchNone("%$", "no dollars", func(s string) bool { return strings.Contains(s, "$") }),
 					Custom(func(s string) string {
 						if s == "nope" {
 							return "not that name"

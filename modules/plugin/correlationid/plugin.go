@@ -4,7 +4,9 @@ package correlationid
 
 import (
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -48,7 +50,8 @@ func (*Plugin) CaddyModule() caddy.ModuleInfo {
 // Describe answers Kong's schema (kong/plugins/correlation-id/schema.lua).
 func (*Plugin) Describe() entity.PluginKind {
 	return entity.PluginKind{Priority: 100001, Protocols: entity.HTTPProtocols, Config: &schema.Fields{List: []schema.Field{
-		{Name: "header_name", Kind: schema.String, Default: "Kong-Request-ID", Doc: "The header that carries the identifier."},
+		{Name: "header_name", Kind: schema.String, Default: "Kong-Request-ID", Rules: entity.HeaderName("").Rules,
+			Doc: "The header that carries the identifier."},
 		{Name: "generator", Kind: schema.String, Required: true, Default: "uuid#counter",
 			OneOf: schema.Values("uuid", "uuid#counter", "tracker"), Doc: "How the identifier is made."},
 		{Name: "echo_downstream", Kind: schema.Boolean, Required: true, Default: false, Doc: "Whether the client gets it, too."},
@@ -104,9 +107,19 @@ func (p *Plugin) make(x *plugin.Exchange) string {
 		return uuid.NewString()
 	case "tracker": // nginx's address-port-pid-connection-request-time
 		n := p.count.Add(1)
-		return fmt.Sprintf("%s-%s-%d-%d-1-%d.%03d", x.ClientIP(), x.Port, os.Getpid(), n, x.Start.Unix(), x.Start.Nanosecond()/1e6)
+		return fmt.Sprintf("%s-%s-%d-%d-1-%d.%03d", server(x.Request), x.Port, os.Getpid(), n, x.Start.Unix(), x.Start.Nanosecond()/1e6)
 	}
 	return p.prefix + strconv.FormatUint(p.count.Add(1), 10)
+}
+
+// server is the address that the request was sent to; "unix:" if it has none.
+func server(r *http.Request) string {
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		if to, err := netip.ParseAddrPort(a.String()); err == nil {
+			return to.Addr().Unmap().WithZone("").String()
+		}
+	}
+	return "unix:"
 }
 
 // HeaderFilter shows the client the identifier, also of a request that was

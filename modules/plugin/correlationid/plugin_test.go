@@ -1,7 +1,12 @@
 package correlationid_test
 
 import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
 	"regexp"
+	"strings"
 	"testing"
 
 	_ "github.com/portcullis-gateway/portcullis/modules/plugin/correlationid"
@@ -15,16 +20,17 @@ func TestCorrelationID(t *testing.T) {
 	for _, tt := range []struct{ name, config, header, sent, want, echo string }{
 		{"default", ``, "Kong-Request-ID", "", uuid + "#1", "^$"},
 		{"uuid", `{"generator": "uuid", "echo_downstream": true}`, "Kong-Request-ID", "", uuid, uuid},
-		{"tracker", `{"generator": "tracker"}`, "Kong-Request-ID", "", `192\.0\.2\.1-80-\d+-1-1-\d+\.\d{3}`, "^$"},
+		{"tracker", `{"generator": "tracker"}`, "Kong-Request-ID", "", `198\.51\.100\.1-80-\d+-1-1-\d+\.\d{3}`, "^$"},
 		{"the client's stays", `{"header_name": "X-Id", "echo_downstream": true}`, "X-Id", "mine", "mine", "mine"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := plugintest.New(t)
 			g.Add("correlation-id", tt.config)
-			var resp = g.Get("/")
+			change := []func(*http.Request){arrivedAt("198.51.100.1:80")}
 			if tt.sent != "" {
-				resp = g.Get("/", plugintest.Header(tt.header, tt.sent))
+				change = append(change, plugintest.Header(tt.header, tt.sent))
 			}
+			resp := g.Get("/", change...)
 			if got := g.Last.Header.Get(tt.header); !regexp.MustCompile("^" + tt.want + "$").MatchString(got) {
 				t.Errorf("the service got %q", got)
 			}
@@ -32,6 +38,22 @@ func TestCorrelationID(t *testing.T) {
 				t.Errorf("the client got %q", got)
 			}
 		})
+	}
+}
+
+// arrivedAt says which address of the gateway a request was sent to.
+func arrivedAt(address string) func(*http.Request) {
+	return func(r *http.Request) {
+		to := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address))
+		*r = *r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, net.Addr(to)))
+	}
+}
+
+func TestCorrelationID_refusesWhatIsNoHeader(t *testing.T) {
+	const want = "config.header_name: bad header name 'x id', allowed characters are A-Z, a-z, 0-9, '_', and '-'"
+	_, err := plugintest.New(t).TryAdd("correlation-id", `{"header_name": "x id"}`)
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
 	}
 }
 

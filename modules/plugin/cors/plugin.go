@@ -123,7 +123,7 @@ func (p *Plugin) Provision(caddy.Context) (err error) {
 // Access answers preflight requests.
 func (p *Plugin) Access(x *plugin.Exchange) error {
 	h := x.Header()
-	if x.Request.Method != http.MethodOptions || len(h["Origin"]) == 0 || len(h["Access-Control-Request-Method"]) == 0 {
+	if x.Request.Method != http.MethodOptions || h.Get("Origin") == "" || len(h["Access-Control-Request-Method"]) == 0 {
 		return nil
 	}
 	x.Set(true) // the response has its headers, or gets none
@@ -152,6 +152,9 @@ func (p *Plugin) Access(x *plugin.Exchange) error {
 // HeaderFilter tells the browser who may read the response.
 func (p *Plugin) HeaderFilter(x *plugin.Exchange) error {
 	origin := x.Values("Origin")
+	if len(origin) > 0 && origin[0] == "" {
+		origin = nil
+	}
 	if x.Value() != nil || len(origin) == 0 && !p.AllowOriginAbsent {
 		return nil
 	}

@@ -67,6 +67,14 @@ func TestCORS_responses(t *testing.T) {
 	}
 }
 
+func TestCORS_anEmptyOriginIsNone(t *testing.T) {
+	g := plugintest.New(t)
+	g.Add("cors", `{"allow_origin_absent": false}`)
+	if got := shown(g.Get("/", plugintest.Header("Origin", "")).Header); got != "" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestCORS_preflight(t *testing.T) {
 	const methods = "Methods=GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS,TRACE,CONNECT"
 	for _, tt := range []struct {
@@ -115,6 +123,9 @@ func TestCORS_whatIsNoPreflightIsPassedOn(t *testing.T) {
 	for _, change := range []func(*http.Request){
 		plugintest.Header("Origin", "http://a.example"),
 		plugintest.Header("Access-Control-Request-Method", "PUT"),
+		func(r *http.Request) {
+			r.Header = http.Header{"Origin": {""}, "Access-Control-Request-Method": {"PUT"}}
+		},
 	} {
 		if resp := g.Do("OPTIONS", "/", "", change); plugintest.Body(resp) != "ok" || shown(resp.Header) != "Origin=*" {
 			t.Errorf("got %q", shown(resp.Header))

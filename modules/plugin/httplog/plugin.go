@@ -102,7 +102,15 @@ func (*Plugin) Describe() entity.PluginKind {
 
 // notHeader refuses a header that the plugin itself sets.
 func notHeader(name string) schema.Rule {
-	return schema.MatchNone(name, "cannot contain '"+name+"' header", func(s string) bool { return strings.EqualFold(s, name) })
+	var pattern strings.Builder
+	for _, c := range name {
+		if c == '-' {
+			pattern.WriteString("%-")
+		} else {
+			pattern.WriteString("[" + strings.ToUpper(string(c)) + strings.ToLower(string(c)) + "]")
+		}
+	}
+	return schema.MatchNone("^"+pattern.String()+"$", "cannot contain '"+name+"' header", func(s string) bool { return strings.EqualFold(s, name) })
 }
 
 // checkURL wants what entries can be sent to (kong/db/schema/typedefs.lua, url).

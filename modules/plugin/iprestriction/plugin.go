@@ -56,7 +56,7 @@ func (*Plugin) Describe() entity.PluginKind {
 		Config: &schema.Fields{List: []schema.Field{
 			{Name: "allow", Kind: schema.Array, Elem: &elem, Doc: "The addresses and CIDR ranges that may ask."},
 			{Name: "deny", Kind: schema.Array, Elem: &elem, Doc: "The addresses and CIDR ranges that may not."},
-			{Name: "status", Kind: schema.Number, Doc: "The status of refused requests; 403 if unset."},
+			{Name: "status", Kind: schema.Number, Between: []float64{100, 599}, Doc: "The status of refused requests; 403 if unset."},
 			{Name: "message", Kind: schema.String, Doc: "The message that refused clients get."},
 		}},
 		Checks: []schema.Check{schema.AtLeastOneOf("config.allow", "config.deny")},
@@ -72,10 +72,10 @@ func (p *Plugin) Provision(caddy.Context) (err error) {
 	return err
 }
 
-// Validate reports a status that is none.
+// Validate reports a status with a fraction.
 func (p *Plugin) Validate() error {
-	if s := int(p.Status); p.Status != 0 && (float64(s) != p.Status || s < 100 || s > 599) {
-		return fmt.Errorf("status: expected a number from 100 to 599, got %v", p.Status)
+	if float64(int(p.Status)) != p.Status {
+		return fmt.Errorf("status: expected a whole number, got %v", p.Status)
 	}
 	return nil
 }

@@ -53,11 +53,12 @@ func TestIPRestriction(t *testing.T) {
 
 func TestIPRestriction_refusals(t *testing.T) {
 	for config, want := range map[string]string{
-		``:                                "at least one of these fields must be non-empty: 'config.allow', 'config.deny'",
-		`{"allow": []}`:                   "at least one of these fields must be non-empty: 'config.allow', 'config.deny'",
-		`{"allow": ["192.0.2.1/33"]}`:     "invalid ip or cidr range: '192.0.2.1/33'",
-		`{"deny": ["example.com"]}`:       "invalid ip or cidr range: 'example.com'",
-		`{"deny": ["::1"], "status": 99}`: "status: expected a number from 100 to 599, got 99",
+		``:                                   "at least one of these fields must be non-empty: 'config.allow', 'config.deny'",
+		`{"allow": []}`:                      "at least one of these fields must be non-empty: 'config.allow', 'config.deny'",
+		`{"allow": ["192.0.2.1/33"]}`:        "invalid ip or cidr range: '192.0.2.1/33'",
+		`{"deny": ["example.com"]}`:          "invalid ip or cidr range: 'example.com'",
+		`{"deny": ["::1"], "status": 99}`:    "config.status: value should be between 100 and 599",
+		`{"deny": ["::1"], "status": 403.5}`: "status: expected a whole number, got 403.5",
 	} {
 		if _, err := plugintest.New(t).TryAdd("ip-restriction", config); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", config, err, want)

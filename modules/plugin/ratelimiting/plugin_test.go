@@ -291,7 +291,7 @@ func TestConfig_refused(t *testing.T) {
 			`{"config":{"redis":{"@entity":["all or none of these fields must be set: 'sentinel_master', 'sentinel_nodes'"]}}}`},
 		{"a server and a cluster", `{"minute": 1, "policy": "redis", "redis": {"host": "a", "cluster_nodes": [{"ip": "a"}]}}`,
 			`{"config":{"redis":{"@entity":["only one or none of these fields must be set: 'host', 'sentinel_nodes', 'cluster_nodes'"]}}}`},
-		{"a status that is none", `{"minute": 1, "error_code": 20}`, `error_code: value should be between 200 and 599`},
+		{"a status that is none", `{"minute": 1, "error_code": 20}`, `{"config":{"error_code":"value should be between 200 and 599"}}`},
 		{"cluster without a database", `{"minute": 1, "policy": "cluster"}`, `policy: "cluster" needs a store with a database`},
 		{"a vault", `{"minute": 1, "policy": "redis", "redis": {"host": "a", "password": "{vault://env/x}"}}`, `references to vaults are not resolved`},
 	} {

@@ -32,7 +32,7 @@ func (*Plugin) Describe() entity.PluginKind {
 		flag("fault_tolerant", true, "Whether requests pass, uncounted, while the store of the counters fails. Otherwise they are answered with 500."),
 		schema.Field{Name: "redis", Kind: schema.Record, Fields: redisFields(), Doc: "The Redis server."},
 		flag("hide_client_headers", false, "Whether the headers about limits are left out."),
-		schema.Field{Name: "error_code", Kind: schema.Number, Default: 429.0, Rules: []schema.Rule{schema.GreaterThan(0)},
+		schema.Field{Name: "error_code", Kind: schema.Number, Default: 429.0, Between: []float64{200, 599},
 			Doc: "The status of refused requests."},
 		schema.Field{Name: "error_message", Kind: schema.String, Default: "API rate limit exceeded",
 			Doc: "The message of refused requests."},

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/google/uuid"
@@ -57,7 +58,7 @@ func (*Plugin) CaddyModule() caddy.ModuleInfo {
 
 // Describe answers Kong's schema (kong/plugins/request-termination/schema.lua).
 func (*Plugin) Describe() entity.PluginKind {
-	return entity.PluginKind{Priority: 2, Protocols: entity.HTTPProtocols, Config: &schema.Fields{
+	return entity.PluginKind{Priority: 2, Protocols: entity.HTTPProtocols, Rule: check, Config: &schema.Fields{
 		List: []schema.Field{
 			{Name: "status_code", Kind: schema.Integer, Required: true, Default: int64(503), Between: []float64{100, 599},
 				Doc: "The status of the answer."},
@@ -68,18 +69,18 @@ func (*Plugin) Describe() entity.PluginKind {
 			{Name: "trigger", Kind: schema.String, Doc: "The header or query argument that a request must have to be answered.",
 				Rules: entity.HeaderName("").Rules},
 		},
-		Checks: []schema.Check{schema.CustomCheck(check, "status_code", "message", "content_type", "body", "echo")},
 	}}
 }
 
+// check judges what does not go together, in Kong's order.
 func check(o schema.Object) string {
 	switch echo, _ := o["echo"].(bool); {
 	case o["message"] != nil && (o["content_type"] != nil || o["body"] != nil):
 		return "message cannot be used with content_type or body"
-	case echo && (o["content_type"] != nil || o["body"] != nil):
-		return "echo cannot be used with content_type and body"
 	case o["content_type"] != nil && o["body"] == nil:
 		return "content_type requires a body"
+	case echo && o["body"] != nil:
+		return "echo cannot be used with content_type and body"
 	}
 	return ""
 }
@@ -143,7 +144,7 @@ func (p *Plugin) echo(x *plugin.Exchange) any {
 		host = r.Host
 	}
 	request := map[string]any{
-		"scheme": x.Scheme, "host": host, "port": port, "headers": flat(x.Header()), "query": flat(r.URL.Query()),
+		"scheme": x.Scheme, "host": host, "port": port, "headers": headers(x.Header(), r.Host), "query": arguments(x.Query()),
 		"raw_body": string(raw), "method": r.Method, "path": r.URL.EscapedPath(), "uri_captures": captures(x.Captures),
 	}
 	if body := read(x.Header().Get("Content-Type"), raw); body != nil {
@@ -176,9 +177,7 @@ func read(contentType string, raw []byte) any {
 			return json.RawMessage(raw)
 		}
 	case "application/x-www-form-urlencoded":
-		if values, err := url.ParseQuery(string(raw)); err == nil {
-			return flat(values)
-		}
+		return arguments(string(raw))
 	}
 	return nil
 }
@@ -206,8 +205,40 @@ func stored(d plugin.Directory, table string, id uuid.UUID, otherwise any) any {
 	return otherwise
 }
 
+// arguments are those of a query or form, by name: true where there is no value,
+// and a list only where there are several (kong.request.get_query).
+func arguments(query string) map[string]any {
+	values := map[string][]any{}
+	for part := range strings.SplitSeq(query, "&") {
+		name, value, has := strings.Cut(part, "=")
+		name, err := url.QueryUnescape(name)
+		text, err2 := url.QueryUnescape(value)
+		switch {
+		case name == "" || err != nil || err2 != nil:
+		case has:
+			values[name] = append(values[name], text)
+		default:
+			values[name] = append(values[name], true)
+		}
+	}
+	return flat(values)
+}
+
+// headers are those of the request with Host, by their names in lower case
+// (kong.request.get_headers).
+func headers(h http.Header, host string) map[string]any {
+	values := make(map[string][]string, len(h)+1)
+	if host != "" {
+		values["host"] = []string{host}
+	}
+	for name, v := range h {
+		values[strings.ToLower(name)] = v
+	}
+	return flat(values)
+}
+
 // flat has a list only where there are several values.
-func flat(m map[string][]string) map[string]any {
+func flat[T any](m map[string][]T) map[string]any {
 	out := make(map[string]any, len(m))
 	for name, values := range m {
 		if len(values) == 1 {

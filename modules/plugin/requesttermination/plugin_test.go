@@ -34,8 +34,11 @@ func TestRequestTermination(t *testing.T) {
 	}
 	g := plugintest.New(t)
 	g.Add("request-termination", `{"echo": true, "status_code": 200}`)
-	body := plugintest.Body(g.Do("POST", "http://example.com/a?b=c", "hello"))
-	for _, want := range []string{`"raw_body":"hello"`, `"path":"/a"`, `"query":{"b":"c"}`, `"host":"example.com"`, `"matched_route":{`} {
+	body := plugintest.Body(g.Do("POST", "http://example.com/a?b=c&d&e=1&e=&f=%zz&g=%3D", "hello", plugintest.Header("X-One", "1", "2")))
+	for _, want := range []string{
+		`"raw_body":"hello"`, `"path":"/a"`, `"query":{"b":"c","d":true,"e":["1",""],"g":"="}`, `"host":"example.com"`, `"matched_route":{`,
+		`"headers":{"host":"example.com","x-one":["1","2"]}`,
+	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("echo has no %s: %s", want, body)
 		}
@@ -61,10 +64,14 @@ func TestRequestTermination_echoReadsTheBody(t *testing.T) {
 func TestRequestTermination_refusesWhatDoesNotGoTogether(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"message": "a", "body": "b"}`: "message cannot be used with content_type or body",
-		`{"content_type": "text/html"}`: "content_type requires a body",
-		`{"echo": true, "body": "b"}`:   "echo cannot be used with content_type and body",
+		`{"content_type": "text/html"}`: "config: content_type requires a body",
+		`{"echo": true, "body": "b"}`:   "config: echo cannot be used with content_type and body",
 		`{"status_code": 99}`:           "value should be between 100 and 599",
 		`{"statuscode": 200}`:           "unknown field",
+
+		`{"echo": true, "content_type": "text/html"}`:                "config: content_type requires a body",
+		`{"message": "a", "echo": true, "body": "b"}`:                "config: message cannot be used with content_type or body",
+		`{"echo": true, "content_type": "text/html", "body": "<p>"}`: "config: echo cannot be used with content_type and body",
 	} {
 		if _, err := plugintest.New(t).TryAdd("request-termination", config); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", config, err, want)

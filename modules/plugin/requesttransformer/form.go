@@ -3,10 +3,12 @@ package requesttransformer
 import (
 	"bytes"
 	"io"
+	"maps"
 	"mime"
 	"mime/multipart"
 	"net/textproto"
 	"slices"
+	"strings"
 
 	"github.com/portcullis-gateway/portcullis/modules/transform"
 )
@@ -61,14 +63,19 @@ func (f *form) bytes() []byte {
 	return out.Bytes()
 }
 
-// disposition is the header of a part with that name.
+// disposition is the header of a part with that name, in the form in which
+// browsers write it: servers may want the quotes, and know no other coding.
 func disposition(name string, params map[string]string) textproto.MIMEHeader {
-	if params == nil {
-		params = map[string]string{}
+	value := `form-data; name="` + quotes.Replace(name) + `"`
+	for _, param := range slices.Sorted(maps.Keys(params)) {
+		if param != "name" {
+			value += "; " + param + `="` + quotes.Replace(params[param]) + `"`
+		}
 	}
-	params["name"] = name
-	return textproto.MIMEHeader{"Content-Disposition": {mime.FormatMediaType("form-data", params)}}
+	return textproto.MIMEHeader{"Content-Disposition": {value}}
 }
+
+var quotes = strings.NewReplacer(`"`, "%22", "\r", "%0D", "\n", "%0A")
 
 func (f *form) find(name string) int {
 	return slices.IndexFunc(f.parts, func(p formPart) bool { return p.name == name })

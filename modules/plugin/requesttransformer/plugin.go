@@ -101,8 +101,8 @@ func (*Plugin) Describe() entity.PluginKind {
 	return entity.PluginKind{Priority: 801, Config: &schema.Fields{List: []schema.Field{
 		{Name: "http_method", Kind: schema.String, Doc: "The method that the service gets.",
 			Rules: []schema.Rule{schema.Match("^%u+$", upper)}},
-		set("remove", "What is taken out.", nil, []schema.Rule{schema.Custom(checkHeader)}),
-		set("rename", "What gets another name, as `old:new`.", value, []schema.Rule{pair, schema.Custom(checkHeaders)}),
+		set("remove", "What is taken out.", nil, []schema.Rule{schema.Custom(transform.CheckHeader)}),
+		set("rename", "What gets another name, as `old:new`.", value, []schema.Rule{pair, schema.Custom(transform.CheckHeaders)}),
 		replace,
 		set("add", "What is put in if it is not there, as `name:value`.", value, header),
 		set("append", "What is added to what is there, as `name:value`.", value, header),
@@ -113,33 +113,8 @@ func upper(s string) bool {
 	return s != "" && strings.IndexFunc(s, func(r rune) bool { return r < 'A' || r > 'Z' }) < 0
 }
 
-// checkHeader judges the name of a header, in front of a colon or alone.
-func checkHeader(text string) string {
-	if name, _ := transform.Split(text); !headerName(name) {
-		return fmt.Sprintf("'%s' is not a valid header", name)
-	}
-	return ""
-}
-
-// checkHeaders judges two names of headers.
-func checkHeaders(text string) string {
-	name, other := transform.Split(text)
-	for _, name := range []string{name, other} {
-		if !headerName(name) {
-			return fmt.Sprintf("'%s' is not a valid header", name)
-		}
-	}
-	return ""
-}
-
-func headerName(s string) bool {
-	return s != "" && strings.IndexFunc(s, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
-	}) < 0
-}
-
 func checkHeaderValue(text string) string {
-	if msg := checkHeader(text); msg != "" {
+	if msg := transform.CheckHeader(text); msg != "" {
 		return msg
 	}
 	_, value := transform.Split(text)

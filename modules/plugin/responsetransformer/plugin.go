@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -85,22 +86,23 @@ func (*Plugin) Describe() entity.PluginKind {
 		elem.Kind = schema.String
 		return schema.Field{Name: name, Kind: schema.Array, Required: true, Default: []any{}, Elem: &elem, Doc: doc}
 	}
-	names := func(name, doc string, elem schema.Field) schema.Field {
+	names := func(name, doc string, check func(string) string, rules ...schema.Rule) schema.Field {
+		header := append(slices.Clone(rules), schema.Custom(check))
 		return schema.Field{Name: name, Kind: schema.Record, Required: true, Doc: doc, Fields: &schema.Fields{List: []schema.Field{
-			list("json", "Members of a JSON body.", elem),
-			list("headers", "Headers.", elem),
+			list("json", "Members of a JSON body.", schema.Field{Rules: rules}),
+			list("headers", "Headers.", schema.Field{Rules: header}),
 		}}}
 	}
-	pair := schema.Field{Rules: []schema.Rule{schema.Match("^[^:]+:.*$", func(s string) bool { return strings.IndexByte(s, ':') > 0 })}}
+	pair := schema.Match("^[^:]+:.*$", func(s string) bool { return strings.IndexByte(s, ':') > 0 })
 	values := func(name, doc string) schema.Field {
-		f := names(name, doc, pair)
+		f := names(name, doc, transform.CheckHeader, pair)
 		types := list("json_types", "The types of the values, in the same order.", schema.Field{OneOf: schema.Values("boolean", "number", "string")})
 		f.Fields.List = []schema.Field{f.Fields.List[0], types, f.Fields.List[1]}
 		return f
 	}
 	return entity.PluginKind{Priority: 800, Protocols: entity.HTTPProtocols, Config: &schema.Fields{List: []schema.Field{
-		names("remove", "What is taken out.", schema.Field{}),
-		names("rename", "What gets another name, as `old:new`.", pair),
+		names("remove", "What is taken out.", transform.CheckHeader),
+		names("rename", "What gets another name, as `old:new`.", transform.CheckHeaders, pair),
 		values("replace", "What gets another value if it is there, as `name:value`."),
 		values("add", "What is put in if it is not there, as `name:value`."),
 		values("append", "What is added to what is there, as `name:value`."),

@@ -131,6 +131,9 @@ func TestResponseTransformer_answersOfPluginsAreChanged(t *testing.T) {
 func TestResponseTransformer_refusals(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"add": {"headers": ["x"]}}`:                           "invalid value: x",
+		`{"add": {"headers": ["x y:1"]}}`:                       "'x y' is not a valid header",
+		`{"remove": {"headers": ["x y"]}}`:                      "'x y' is not a valid header",
+		`{"rename": {"headers": ["x:y z"]}}`:                    "'y z' is not a valid header",
 		`{"rename": {"json": [":b"]}}`:                          "invalid value: :b",
 		`{"add": {"json": ["a:1"], "json_types": ["integer"]}}`: "expected one of: boolean, number, string",
 		`{"remove": {"json_types": ["string"]}}`:                "unknown field",
