@@ -93,7 +93,8 @@ func (*Plugin) Describe() entity.PluginKind {
 		{Name: "retry_count", Kind: schema.Integer, Doc: "Deprecated: does nothing. See queue.max_retry_time."},
 		{Name: "queue_size", Kind: schema.Integer, Doc: "Deprecated: use queue.max_batch_size."},
 		{Name: "flush_timeout", Kind: schema.Number, Doc: "Deprecated: use queue.max_coalescing_delay."},
-		{Name: "headers", Kind: schema.Map, Keys: &name, Elem: &schema.Field{Kind: schema.String},
+		{Name: "headers", Kind: schema.Map, Keys: &name,
+			Elem: &schema.Field{Kind: schema.String, Rules: []schema.Rule{schema.Custom(checkHeaderValue)}},
 			Doc: "Headers that are sent, too."},
 		queue.Field(),
 		logentry.CustomFields(),
@@ -113,10 +114,20 @@ func notHeader(name string) schema.Rule {
 	return schema.MatchNone("^"+pattern.String()+"$", "cannot contain '"+name+"' header", func(s string) bool { return strings.EqualFold(s, name) })
 }
 
+// checkHeaderValue refuses what would be sent as it stands there.
+func checkHeaderValue(s string) string {
+	if schema.IsReference(s) {
+		return "references to vaults are not resolved in plugins"
+	}
+	return ""
+}
+
 // checkURL wants what entries can be sent to (kong/db/schema/typedefs.lua, url).
 func checkURL(s string) string {
 	u, err := url.Parse(s)
 	switch {
+	case schema.IsReference(s):
+		return "references to vaults are not resolved in plugins"
 	case err != nil:
 		return "could not parse url"
 	case u.Hostname() == "":
