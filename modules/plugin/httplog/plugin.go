@@ -95,7 +95,7 @@ func (*Plugin) Describe() entity.PluginKind {
 		{Name: "flush_timeout", Kind: schema.Number, Doc: "Deprecated: use queue.max_coalescing_delay."},
 		{Name: "headers", Kind: schema.Map, Keys: &name,
 			Elem: &schema.Field{Kind: schema.String, Rules: []schema.Rule{schema.Custom(checkHeaderValue)}},
-			Doc: "Headers that are sent, too."},
+			Doc:  "Headers that are sent, too."},
 		queue.Field(),
 		logentry.CustomFields(),
 	}}}
