@@ -36,7 +36,7 @@ func TestPluginModule(t *testing.T) {
 		}
 	}
 	write("plugin.go", page[0])
-	write("plugin_test.go", "package helloheader\n\nimport (\n\t\"testing\"\n\n\t\"github.com/portcullis-gateway/portcullis/modules/plugin/plugintest\"\n)\n\n"+page[1])
+	write("plugin_test.go", page[1])
 	mod, err := os.ReadFile(filepath.Join(checkout, "go.mod"))
 	if err != nil {
 		t.Fatal(err)
