@@ -203,7 +203,8 @@ if n == tonumber(ARGV[1]) then
 end
 return n`)
 
-// add adds in one round trip, or two after the server has forgotten the script.
+// add adds in one round trip, or two after the server has forgotten the script. In
+// a cluster some nodes may fail and others not.
 func (s *server) add(deltas []delta) ([]int64, error) {
 	ctx := context.Background()
 	totals := make([]int64, len(deltas))
@@ -211,6 +212,7 @@ func (s *server) add(deltas []delta) ([]int64, error) {
 	for i := range todo {
 		todo[i] = i
 	}
+	var failure error
 	for _, eval := range []func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd{adding.EvalSha, adding.Eval} {
 		p := s.client.Pipeline()
 		cmds := make([]*redis.Cmd, len(todo))
@@ -228,14 +230,17 @@ func (s *server) add(deltas []delta) ([]int64, error) {
 			case errors.Is(err, redis.ErrNoScript), redis.HasErrorPrefix(err, "NOSCRIPT"):
 				unknown = append(unknown, i)
 			default:
-				return nil, fmt.Errorf("redis: %w", err)
+				totals[i], failure = -1, fmt.Errorf("redis: %w", err)
 			}
 		}
 		if todo = unknown; len(todo) == 0 {
-			return totals, nil
+			break
 		}
 	}
-	return nil, errors.New("redis: the server does not keep scripts")
+	for _, i := range todo {
+		totals[i], failure = -1, errors.New("redis: the server does not keep scripts")
+	}
+	return totals, failure
 }
 
 func (s *server) end() error {

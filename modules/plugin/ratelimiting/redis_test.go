@@ -380,50 +380,6 @@ func silent(t *testing.T) *redisServer {
 	return &redisServer{t: t, port: l.Addr().(*net.TCPAddr).Port}
 }
 
-func TestRedis_cluster(t *testing.T) {
-	s := startRedis(t, "--cluster-enabled", "yes")
-	ctx := context.Background()
-	if err := s.Do(ctx, "CLUSTER", "ADDSLOTSRANGE", 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
-	patient.Until(t, "the cluster is up", func() bool {
-		return strings.Contains(s.Do(ctx, "CLUSTER", "INFO").String(), "cluster_state:ok")
-	})
-	for _, rate := range []string{"-1", "0.02"} {
-		config := fmt.Sprintf(`{"month": 2, "year": 3, "policy": "redis", "sync_rate": %s, "limit_by": "header", "header_name": "x",
-			"redis": {"timeout": 20000, "cluster_nodes": [{"ip": "127.0.0.1", "port": %d}]}}`, rate, s.port)
-		g := plugintest.New(t)
-		g.Add("rate-limiting", config)
-		for i, status := range []int{200, 200, 429} {
-			for client := range 5 {
-				if r := g.Get("/", plugintest.Header("X", rate+strconv.Itoa(client))); r.StatusCode != status || headersOf(r.Header) == "" {
-					t.Errorf("sync_rate %s, request %d of client %d: got %d %v, want %d; %v", rate, i, client, r.StatusCode, r.Header, status, g.Logs.All())
-				}
-			}
-		}
-	}
-	patient.Until(t, "all counters are in the cluster", func() bool { return s.DBSize(ctx).Val() == 20 })
-}
-
-func TestRedis_sentinel(t *testing.T) {
-	s := startRedis(t)
-	file := filepath.Join(t.TempDir(), "sentinel.conf")
-	if err := os.WriteFile(file, fmt.Appendf(nil, "sentinel monitor main 127.0.0.1 %d 1\n", s.port), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	watcher := startRedis(t, file, "--sentinel")
-	g := limited(t, fmt.Sprintf(`{"minute": 1, "policy": "redis", "fault_tolerant": false,
-		"redis": {"timeout": 20000, "sentinel_master": "main", "sentinel_nodes": [{"host": "127.0.0.1", "port": %d}]}}`, watcher.port))
-	for _, status := range []int{200, 429} {
-		if r := g.Get("/"); r.StatusCode != status {
-			t.Errorf("got %d, want %d; %v", r.StatusCode, status, g.Logs.All())
-		}
-	}
-	if n := s.DBSize(context.Background()).Val(); n != 1 {
-		t.Errorf("the master has %d keys, want 1", n)
-	}
-}
-
 func BenchmarkRedis(b *testing.B) {
 	for _, rate := range []string{"-1", "0.5"} {
 		b.Run("sync_rate="+rate, func(b *testing.B) {

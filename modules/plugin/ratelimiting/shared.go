@@ -17,18 +17,15 @@ func (t *table) refresh(s *shard, c *client, now time.Time, at *windows, l *limi
 		s.mu.Unlock()
 		<-wait
 		s.mu.Lock()
-		if err := t.failed.Load(); err != nil && c.asked == 0 {
-			return *err
+		if c.failed != nil && c.asked == 0 {
+			return c.failed
 		}
 	}
 	if age := now.UnixNano() - c.asked; c.asked != 0 && age < int64(t.rate) && age > -int64(time.Hour) {
 		return nil
 	}
 	if c.busy {
-		if err := t.failed.Load(); err != nil {
-			return *err
-		}
-		return nil
+		return c.failed
 	}
 	c.turn(at, l)
 	ask := make([]delta, len(l.set))
@@ -43,9 +40,9 @@ func (t *table) refresh(s *shard, c *client, now time.Time, at *windows, l *limi
 		}()
 	}
 	s.mu.Unlock()
-	totals, err := t.exchange(ask)
+	totals, err := t.source.add(ask)
 	s.mu.Lock()
-	c.busy = false
+	c.busy, c.failed = false, err
 	if err != nil {
 		return err
 	}
@@ -55,17 +52,6 @@ func (t *table) refresh(s *shard, c *client, now time.Time, at *windows, l *limi
 	c.asked = now.UnixNano()
 	c.turn(at, l)
 	return nil
-}
-
-// exchange is one with the source.
-func (t *table) exchange(deltas []delta) ([]int64, error) {
-	totals, err := t.source.add(deltas)
-	if err != nil {
-		t.failed.Store(&err)
-		return nil, err
-	}
-	t.failed.Store(nil)
-	return totals, nil
 }
 
 // learn takes over what a counter is at the source.
@@ -138,19 +124,22 @@ func (t *table) flush() {
 }
 
 func (t *table) send(deltas []delta, owners []*client) bool {
-	totals, err := t.exchange(deltas)
+	totals, err := t.source.add(deltas)
 	now := time.Now().UnixNano()
 	for i := 0; i < len(deltas); {
 		c := owners[i]
 		s := t.of(c.name)
 		s.mu.Lock()
-		c.busy = false // with all of its windows: another exchange may begin then
+		c.busy, c.failed = false, nil // with all of its windows: another exchange may begin then
 		for ; i < len(deltas) && owners[i] == c; i++ {
 			d := deltas[i]
-			if err == nil {
+			if i < len(totals) && totals[i] >= 0 {
 				c.learn(d, totals[i])
 				c.asked = now
-			} else if w := &c.windows[d.period]; w.start == d.start {
+				continue
+			}
+			c.failed = err
+			if w := &c.windows[d.period]; w.start == d.start {
 				w.pending += d.n
 				s.soil(c)
 			}

@@ -29,13 +29,14 @@ type table struct {
 
 	sweeping, flushing atomic.Bool // a timer runs
 	ended              atomic.Bool
-	sending            sync.Mutex            // held while what was counted is sent
-	failed             atomic.Pointer[error] // why the source did not answer at last; nil: it did
+	sending            sync.Mutex // held while what was counted is sent
 }
 
 // A source has counters that several processes share.
 type source interface {
-	// add adds to the counters, and answers what each of them is then.
+	// add adds to the counters, and answers what each of them is then. An error
+	// says why some were not added to: those of which the answer is negative, or
+	// missing.
 	add([]delta) ([]int64, error)
 	end() error
 }
@@ -64,6 +65,7 @@ type client struct {
 	dirty   bool
 	busy    bool          // an exchange with the source is under way
 	first   chan struct{} // closed when the first one is over
+	failed  error         // of the latest one
 }
 
 type window struct {

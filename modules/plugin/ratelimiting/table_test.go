@@ -94,6 +94,7 @@ type memory struct {
 	mu     sync.Mutex
 	counts map[string]int64 // protected by mu
 	fails  atomic.Bool
+	lost   string // the client whose counters are out of reach; protected by mu
 	asked  atomic.Int64
 }
 
@@ -105,12 +106,23 @@ func (m *memory) add(list []delta) ([]int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	totals := make([]int64, len(list))
+	var err error
 	for i, d := range list {
+		if d.client == m.lost {
+			totals[i], err = -1, errors.New("out of reach")
+			continue
+		}
 		k := key("", d, false)
 		m.counts[k] += d.n
 		totals[i] = m.counts[k]
 	}
-	return totals, nil
+	return totals, err
+}
+
+func (m *memory) lose(client string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lost = client
 }
 
 func (m *memory) end() error { return nil }
@@ -272,6 +284,44 @@ func TestTable_sourceFails(t *testing.T) {
 	tab.flush()
 	if n := m.sum(day); n != 2 {
 		t.Errorf("the source counted %d, want 2", n)
+	}
+}
+
+// TestTable_sourceFailsInPart sends again what could not be added, and only that,
+// as when one of several servers is away.
+func TestTable_sourceFailsInPart(t *testing.T) {
+	m := &memory{counts: map[string]int64{}}
+	tab := newTable(m, time.Nanosecond)
+	tab.flushing.Store(true) // here
+	l := newLimits([periods]*float64{day: new(10.0), year: new(20.0)}, true)
+	now := time.Now()
+	take := func(client string) error {
+		now = now.Add(time.Microsecond)
+		_, err := tab.take([]byte(client), now, windowsAt(now), l)
+		return err
+	}
+	for _, client := range []string{"a", "b"} {
+		if err := take(client); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.lose("b")
+	for range 3 {
+		tab.flush()
+	}
+	if d, y := m.sum(day), m.sum(year); d != 1 || y != 1 {
+		t.Errorf("the source counted %d and %d, want 1: a's", d, y)
+	}
+	if err := take("a"); err != nil {
+		t.Errorf("a is out of reach: %v", err)
+	}
+	if take("b") == nil {
+		t.Error("b was counted without being asked for")
+	}
+	m.lose("")
+	tab.flush()
+	if d, y := m.sum(day), m.sum(year); d != 3 || y != 3 {
+		t.Errorf("then the source counted %d and %d, want 3", d, y)
 	}
 }
 
