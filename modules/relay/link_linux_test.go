@@ -16,18 +16,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// linkPath is a link with somebody at both ends. It tells what its owner is told.
+// linkPath is a path of a link. It tells what its owner is told.
 type linkPath struct {
-	client, server *net.TCPConn
-	link           *Link
-	loop           *Loop
-	connected      chan struct{}
-	failed, ended  chan error
+	*path
+	link      *Link
+	loop      *Loop
+	connected chan struct{}
+	failed    chan error
+}
+
+func init() {
+	ways["link"] = func(t testing.TB, l limits) *path {
+		return newLinkPath(t, func(k *Link) { k.Silence, k.Stall = l.silence, l.stall }).path
+	}
 }
 
 func (p *linkPath) Connected() error { close(p.connected); return nil }
 func (p *linkPath) Failed(err error) { p.failed <- err }
-func (p *linkPath) Ended(err error)  { p.ended <- err }
+func (p *linkPath) Ended(err error)  { p.done <- err }
 
 // descriptor takes the socket away from net.
 func descriptor(t testing.TB, c *net.TCPConn) int {
@@ -50,36 +56,19 @@ func descriptor(t testing.TB, c *net.TCPConn) int {
 
 func newLinkPath(t testing.TB, change func(*Link)) *linkPath {
 	t.Helper()
-	client, in := pair(t)
-	out, server := pair(t)
-	p := &linkPath{
-		client: client, server: server, loop: NextLoop(),
-		connected: make(chan struct{}), failed: make(chan error, 1), ended: make(chan error, 1),
-	}
+	ends, in, out := newPath(t)
+	p := &linkPath{path: ends, loop: NextLoop(), connected: make(chan struct{}), failed: make(chan error, 1)}
 	p.link = &Link{Client: descriptor(t, in), Upstream: descriptor(t, out), Owner: p}
+	p.cut = func(cause error) { p.loop.Do(func() { p.link.Cut(cause) }) }
 	if change != nil {
 		change(p.link)
 	}
-	deadline := time.Now().Add(30 * time.Second)
-	client.SetDeadline(deadline)
-	server.SetDeadline(deadline)
 	p.loop.Wait(func() {
 		if err := p.link.Join(p.loop); err != nil {
 			t.Error(err)
 		}
 	})
 	return p
-}
-
-func (p *linkPath) wait(t testing.TB) error {
-	t.Helper()
-	select {
-	case err := <-p.ended:
-		return err
-	case <-time.After(20 * time.Second):
-		t.Fatal("the link does not end")
-		return nil
-	}
 }
 
 // TestLink_likeTwoPipes sends pieces of any size with pauses both ways, and ends
@@ -147,134 +136,65 @@ func TestLink_urgentDataIsNotTheEnd(t *testing.T) {
 	p.wait(t)
 }
 
-func TestLink_passesResetOn(t *testing.T) {
+// TestLink_resetAfterItsEnd: who has ended his own bytes may break the connection
+// later.
+func TestLink_resetAfterItsEnd(t *testing.T) {
 	for _, who := range []string{"client", "server"} {
-		for _, half := range []bool{false, true} { // whether it had ended its own bytes before
-			p := newLinkPath(t, nil)
-			gone, other := p.client, p.server
-			if who == "server" {
-				gone, other = p.server, p.client
-			}
-			gone.Write([]byte("x"))
-			io.ReadFull(other, make([]byte, 1))
-			if half {
-				gone.CloseWrite()
-				if _, err := other.Read(make([]byte, 1)); err != io.EOF {
-					t.Errorf("%s: got %v, want the end", who, err)
-				}
-			}
-			gone.SetLinger(0)
-			gone.Close()
-			err := p.wait(t)
-			var side *SideError
-			if !errors.As(err, &side) || side.Upstream != (who == "server") || !IsReset(err) {
-				t.Errorf("%s, after its end %t: the link says %v", who, half, err)
-			}
-			if _, err := other.Write([]byte("y")); err == nil {
-				_, err = other.Read(make([]byte, 1))
-				if !half && !IsReset(err) {
-					t.Errorf("%s: the other side got %v", who, err)
-				}
-			}
+		p := newLinkPath(t, nil)
+		gone, other := p.sides(who)
+		gone.CloseWrite()
+		if _, err := other.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("%s: got %v, want the end", who, err)
 		}
+		gone.SetLinger(0)
+		gone.Close()
+		p.endsByReset(t, "link", who)
 	}
 }
 
-func TestLink_limits(t *testing.T) {
-	t.Run("silence", func(t *testing.T) {
-		t.Parallel()
-		p := newLinkPath(t, func(k *Link) { k.Silence = 300 * time.Millisecond })
-		began := time.Now()
-		for range 5 {
-			p.server.Write([]byte("x"))
-			io.ReadFull(p.client, make([]byte, 1))
-			time.Sleep(150 * time.Millisecond)
+func TestLink_connectingHasALimit(t *testing.T) {
+	// A queue of one that is full answers nobody any more.
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	unix.Listen(fd, 0)
+	at, _ := unix.Getsockname(fd)
+	connect := func() int {
+		c, _ := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err := unix.Connect(c, at); err != nil && err != unix.EINPROGRESS {
+			t.Fatal(err)
 		}
-		if err := p.wait(t); err != ErrSilence || time.Since(began) < 800*time.Millisecond {
-			t.Errorf("got %v after %v", err, time.Since(began))
-		}
+		return c
+	}
+	for range 3 {
+		defer unix.Close(connect())
+	}
+	p := newLinkPath(t, func(k *Link) {
+		unix.Close(k.Upstream)
+		k.Upstream, k.Connecting, k.Connect = connect(), true, 200*time.Millisecond
 	})
-	t.Run("stall", func(t *testing.T) {
-		t.Parallel()
-		p := newLinkPath(t, func(k *Link) { k.Stall = 300 * time.Millisecond })
-		go io.Copy(p.client, zeros{})
-		if err := p.wait(t); err != ErrStall {
+	select {
+	case err := <-p.failed:
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-	})
-	t.Run("slow is not silent", func(t *testing.T) {
-		t.Parallel()
-		p := newLinkPath(t, func(k *Link) { k.Silence = time.Second })
-		go func() {
-			io.CopyN(p.client, zeros{}, 30<<20)
-			p.client.CloseWrite()
-		}()
-		time.Sleep(3 * time.Second)
-		if n, _ := io.Copy(io.Discard, p.server); n != 30<<20 {
-			t.Errorf("%d bytes came", n)
-		}
-		p.server.Close()
-		p.wait(t)
-	})
-	t.Run("connecting", func(t *testing.T) {
-		t.Parallel()
-		// A queue of one that is full answers nobody any more.
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer unix.Close(fd)
-		unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
-		unix.Listen(fd, 0)
-		at, _ := unix.Getsockname(fd)
-		connect := func() int {
-			c, _ := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-			if err := unix.Connect(c, at); err != nil && err != unix.EINPROGRESS {
-				t.Fatal(err)
-			}
-			return c
-		}
-		for range 3 {
-			defer unix.Close(connect())
-		}
-		p := newLinkPath(t, func(k *Link) {
-			unix.Close(k.Upstream)
-			k.Upstream, k.Connecting, k.Connect = connect(), true, 200*time.Millisecond
-		})
-		select {
-		case err := <-p.failed:
-			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("got %v", err)
-			}
-		case <-time.After(10 * time.Second):
-			t.Fatal("connecting does not end")
-		}
-		p.client.Write([]byte("still there")) // the client is its owner's again
-		f := os.NewFile(uintptr(p.link.Client), "")
-		defer f.Close()
-		c, err := net.FileConn(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		buf := make([]byte, 11)
-		if _, err := io.ReadFull(c, buf); err != nil || string(buf) != "still there" {
-			t.Errorf("got %q, %v", buf, err)
-		}
-	})
-}
-
-func TestLink_cutEndsBothSides(t *testing.T) {
-	p := newLinkPath(t, nil)
-	cause := errors.New("enough")
-	p.loop.Do(func() { p.link.Cut(cause) })
-	for _, c := range []net.Conn{p.client, p.server} {
-		if _, err := c.Read(make([]byte, 1)); err != io.EOF {
-			t.Errorf("got %v, want the end", err)
-		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("connecting does not end")
 	}
-	if err := p.wait(t); err != cause {
-		t.Errorf("got %v", err)
+	p.client.Write([]byte("still there")) // the client is its owner's again
+	f := os.NewFile(uintptr(p.link.Client), "")
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	buf := make([]byte, 11)
+	if _, err := io.ReadFull(c, buf); err != nil || string(buf) != "still there" {
+		t.Errorf("got %q, %v", buf, err)
 	}
 }
 
@@ -388,16 +308,3 @@ type counts struct{ left *sync.WaitGroup }
 func (counts) Connected() error { return nil }
 func (counts) Failed(error)     {}
 func (c counts) Ended(error)    { c.left.Done() }
-
-// BenchmarkLink_pingPong is to be read beside that of Run.
-func BenchmarkLink_pingPong(b *testing.B) {
-	p := newLinkPath(b, nil)
-	go io.Copy(p.server, p.server)
-	buf := make([]byte, 100)
-	for b.Loop() {
-		p.client.Write(buf)
-		if _, err := io.ReadFull(p.client, buf); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -78,10 +78,7 @@ func (readyFunc) Broken(error)      {}
 func TestLink_aResetBehindBytesIsNoEnd(t *testing.T) {
 	for _, who := range []string{"client", "server"} {
 		p := newLinkPath(t, nil)
-		gone, other := p.client, p.server
-		if who == "server" {
-			gone, other = p.server, p.client
-		}
+		gone, other := p.sides(who)
 		held(p.loop, func() {
 			gone.Write([]byte("x"))
 			gone.SetLinger(0)
@@ -91,11 +88,7 @@ func TestLink_aResetBehindBytesIsNoEnd(t *testing.T) {
 			t.Errorf("the %s was reset, and the other side got %v", who, err)
 		}
 		other.Close() // ends a link that took it for an end in order
-		err := p.wait(t)
-		var side *SideError
-		if !errors.As(err, &side) || side.Upstream != (who == "server") || !IsReset(err) {
-			t.Errorf("the %s was reset, and the link says %v", who, err)
-		}
+		p.endsByReset(t, "link", who)
 	}
 }
 
@@ -225,7 +218,7 @@ func TestLink_storm(t *testing.T) {
 			}
 			var err error
 			select {
-			case err = <-p.ended:
+			case err = <-p.done:
 			case <-time.After(20 * time.Second):
 				t.Errorf("seed %d: the link does not end", seed)
 				p.client.Close()
