@@ -11,12 +11,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/letsencrypt/pebble/v2/ca"
 	"github.com/letsencrypt/pebble/v2/db"
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 // authority runs an ACME server that makes sure of names by asking the gateway of
@@ -87,14 +88,12 @@ func TestAutoHTTPS_hostsOfRoutes(t *testing.T) {
 			certified := func(name string) {
 				t.Helper()
 				var leaf *x509.Certificate
-				for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+				patient.Until(t, "a certificate of the authority for "+name, func() bool {
 					leaf = p.shake(name).PeerCertificates[0]
-					if strings.HasPrefix(leaf.Issuer.CommonName, "Pebble") || time.Now().After(deadline) {
-						break
-					}
-				}
-				if err := leaf.VerifyHostname(name); err != nil || !strings.HasPrefix(leaf.Issuer.CommonName, "Pebble") {
-					t.Fatalf("%s: got a certificate of %s for %v", name, leaf.Issuer, leaf.DNSNames)
+					return strings.HasPrefix(leaf.Issuer.CommonName, "Pebble")
+				})
+				if err := leaf.VerifyHostname(name); err != nil {
+					t.Error(err)
 				}
 			}
 			certified("shop.example.org")

@@ -379,7 +379,7 @@ func TestPlugins_keyAuthLifetime(t *testing.T) {
 		t.Errorf("a key without an end: %s", a.body)
 	}
 	for _, bad := range []string{`-1`, `100000001`, `"soon"`} {
-		if a := p.admin("POST", keys, `{"ttl":`+bad+`}`, 400); !strings.Contains(a.body, `"ttl":`) {
+		if a := p.admin("POST", keys, `{"ttl":`+bad+`}`, 400); !strings.Contains(a.body, `"code":11,`) || !strings.Contains(a.body, `"options":{"ttl":`) {
 			t.Errorf("ttl %s: %s", bad, a.body)
 		}
 	}
@@ -405,4 +405,12 @@ func TestPlugins_keyAuthLifetime(t *testing.T) {
 		t.Errorf("the list is %s", a.body)
 	}
 	p.admin("POST", keys, `{"key":"short"}`, 201) // it is free again
+
+	// An export tells when the key is gone, so it is that also after an import.
+	was = left(p.admin("GET", keys+"/long", "", 200).body, 4000)
+	exported := p.home.write("exported.json", p.admin("GET", "/config/export?format=json", "", 200).body)
+	if out, code := p.caddy("gateway", "config", "import", exported, "--address", "http://"+p.addr("ADMIN")); code != 0 {
+		t.Fatalf("import: %s", out)
+	}
+	left(p.admin("GET", keys+"/long", "", 200).body, was)
 }

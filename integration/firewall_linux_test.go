@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -40,37 +39,32 @@ func (i *interceptor) firewall(args ...string) (out string, code int) {
 }
 
 // forward makes a service that leads to where each client wanted to go.
-func (i *interceptor) forward(sources ...string) {
+func (i *interceptor) forward() {
 	i.t.Helper()
 	i.home.ports["ADMIN"] = 8001
-	i.write("services", map[string]any{
-		"name": "there", "protocol": "http", "host": "original_destination", "port": 0, "source_addresses": sources,
-	})
-	i.write("services/there/routes", map[string]any{"name": "there", "paths": []string{"/"}})
+	i.serveAnywhere()
 }
 
-// fetch asks for a page and answers its body, which is the address that the
+// seen asks for a page and answers its body, which is the address that the
 // server saw, and whether the gateway had it in hand.
-func (i *interceptor) fetch(from *netnstest.Host, url string, wait time.Duration) (seen string, through bool, err error) {
+func (i *interceptor) seen(from *netnstest.Host, url string, wait time.Duration) (seen string, through bool, err error) {
 	client := clientOn(i.t, from, false)
 	client.Timeout = wait
 	defer client.CloseIdleConnections()
-	resp, err := client.Get(url)
+	resp, body, err := fetch(client, url)
 	if err != nil {
 		return "", false, err
 	}
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(resp.Body)
-	host, _, _ := strings.Cut(string(body), "]")
-	if at := strings.LastIndexByte(string(body), ':'); !strings.HasPrefix(host, "[") && at > 0 {
-		host = string(body[:at])
+	host, _, _ := strings.Cut(body, "]")
+	if at := strings.LastIndexByte(body, ':'); !strings.HasPrefix(host, "[") && at > 0 {
+		host = body[:at]
 	}
 	return strings.TrimPrefix(host, "["), resp.Header.Get("Via") != "", nil
 }
 
 func (i *interceptor) expect(from *netnstest.Host, url, seen string, through bool) {
 	i.t.Helper()
-	got, was, err := i.fetch(from, url, patience)
+	got, was, err := i.seen(from, url, patience)
 	if err != nil || got != seen || was != through {
 		i.t.Errorf("%s: the server saw %q, through the gateway: %v, %v; want %q, %v", url, got, was, err, seen, through)
 	}
@@ -228,7 +222,7 @@ func TestFirewall_failsClosed(t *testing.T) {
 	i := intercept(t, keptFile)
 	i.forward()
 	serveSeen(t, i.Server, netip.AddrPortFrom(netnstest.Server4, 80), false)
-	if _, through, err := i.fetch(i.Client, "http://10.77.2.2/", patience); err != nil || !through {
+	if _, through, err := i.seen(i.Client, "http://10.77.2.2/", patience); err != nil || !through {
 		t.Fatalf("through the gateway: %v, %v", through, err)
 	}
 	if out := i.Gateway.Exec("sysctl", "-n", "net.ipv4.ip_forward"); strings.TrimSpace(out) != "1" {
@@ -238,7 +232,7 @@ func TestFirewall_failsClosed(t *testing.T) {
 	patient.Until(t, "it does not listen any more", func() bool {
 		return !strings.Contains(i.Gateway.Exec("ss", "-ltn"), ":8000")
 	})
-	if seen, _, err := i.fetch(i.Client, "http://10.77.2.2/", 3*time.Second); err == nil {
+	if seen, _, err := i.seen(i.Client, "http://10.77.2.2/", 3*time.Second); err == nil {
 		t.Errorf("the client got past the gateway: the server saw %s", seen)
 	}
 	if out, code := i.firewall("--remove"); code != 0 {
@@ -369,13 +363,11 @@ func TestFirewall_datagrams(t *testing.T) {
 	echoOn(t, i.Server, "10.77.2.2:53")
 	echoOn(t, i.Server, "[fd77:2::2]:53")
 
-	resp, err := quicOn(t, i.Client).Get("https://10.77.2.2/")
+	resp, body, err := fetch(quicOn(t, i.Client), "https://10.77.2.2/")
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, _ := io.ReadAll(resp.Body)
-	resp.Body.Close()
-	if resp.ProtoMajor != 3 || !strings.HasPrefix(string(body), netnstest.GatewayOut4.String()+":") {
+	if resp.ProtoMajor != 3 || !strings.HasPrefix(body, netnstest.GatewayOut4.String()+":") {
 		t.Errorf("got %s %s %s", resp.Proto, resp.Status, body)
 	}
 	for _, to := range []string{"10.77.2.2:53", "[fd77:2::2]:53"} {
@@ -396,18 +388,5 @@ func TestFirewall_datagrams(t *testing.T) {
 // Without the capability, a configuration with the option does not start, and
 // says what it needs.
 func TestFirewall_missingCapability(t *testing.T) {
-	if _, err := exec.LookPath("setpriv"); err != nil {
-		t.Skip("needs setpriv (Debian: apt-get install util-linux)")
-	}
-	n := netnstest.New(t)
-	h := newHome(t, keptFile)
-	out, err := without(n, h, "-net_admin", nil).CombinedOutput()
-	if err == nil {
-		t.Fatal("the gateway ran")
-	}
-	for _, want := range []string{"firewall: ", "CAP_NET_ADMIN", "AmbientCapabilities"} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("the output does not tell %q:\n%s", want, out)
-		}
-	}
+	refusesWithout(t, "-net_admin", keptFile, "firewall: ", "CAP_NET_ADMIN", "AmbientCapabilities")
 }

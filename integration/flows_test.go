@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 // flows is traffic of several kinds that goes on until its context ends.
@@ -60,14 +62,12 @@ func (f *flows) wait(steps int64) {
 	f.t.Helper()
 	for _, one := range f.all {
 		goal := one.steps.Load() + steps
-		for deadline := time.Now().Add(patience); one.steps.Load() < goal; time.Sleep(time.Millisecond) {
+		patient.Until(f.t, one.kind+" goes on", func() bool {
 			if one.ended.Load() {
 				f.t.Fatalf("%s has ended", one.kind)
 			}
-			if time.Now().After(deadline) {
-				f.t.Fatalf("%s hangs", one.kind)
-			}
-		}
+			return one.steps.Load() >= goal
+		})
 	}
 }
 

@@ -7,9 +7,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 // A nameServer answers SRV questions on loopback: each name stands for one
@@ -111,15 +112,7 @@ func TestNames_areFollowedWhereverTheyGo(t *testing.T) {
 	}
 	becomes := func(where, path string) {
 		t.Helper()
-		for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-			got := p.get(path, 200).body
-			if strings.HasPrefix(got, where) {
-				return
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%s still comes to %s, want %s", path, got, where)
-			}
-		}
+		patient.Until(t, path+" comes to "+where, func() bool { return strings.HasPrefix(p.get(path, 200).body, where) })
 	}
 	is("one", "/pool", "app.test")
 	is("one", "/plain.test", "plain.test")

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 // startNginx runs nginx with the server blocks given until the test ends, and
@@ -56,19 +58,22 @@ http {
 			<-exited
 		}
 	})
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			conn.Close()
-			return dir
-		}
+	patient.Until(t, "nginx listens on "+addr, func() bool {
 		select {
 		case <-exited:
 			t.Fatalf("nginx: %v\n%s", cmd.ProcessState, log)
 		default:
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("nginx does not listen on %s", addr)
-		}
+		return accepts(addr)
+	})
+	return dir
+}
+
+// accepts reports whether somebody accepts connections at an address.
+func accepts(addr string) bool {
+	c, err := net.Dial("tcp", addr)
+	if err == nil {
+		c.Close()
 	}
+	return err == nil
 }

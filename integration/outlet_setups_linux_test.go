@@ -84,7 +84,7 @@ func TestTransparentSetups(t *testing.T) {
 
 // visit asks from a host, and answers which address the server saw and what the log
 // says of it.
-func (i *interceptor) visit(t *testing.T, from *netnstest.Host, url string, before int) (string, outletLine) {
+func (i *interceptor) visit(t *testing.T, from *netnstest.Host, url string, before int) (string, interceptedLine) {
 	t.Helper()
 	status, seen := i.get(t, from, url)
 	if status != http.StatusOK {

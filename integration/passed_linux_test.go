@@ -3,7 +3,6 @@ package integration
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,8 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/transparent"
 	"github.com/portcullis-gateway/portcullis/transparent/netnstest"
 )
@@ -111,14 +110,8 @@ table inet gw {
 	check := func() {
 		t.Helper()
 		for url, route := range map[string]string{"http://10.77.2.2:81/": "port81", "https://10.77.1.1/": "tls"} {
-			resp, err := clientOn(t, i.Client, false).Get(url)
-			if err != nil {
-				t.Fatal(err)
-			}
-			body, _ := io.ReadAll(resp.Body)
-			resp.Body.Close()
-			if string(body) != "upstream" {
-				t.Errorf("%s: got %s %s, want the route %s", url, resp.Status, body, route)
+			if status, body := i.get(t, i.Client, url); body != "upstream" {
+				t.Errorf("%s: got %d %s, want the route %s", url, status, body, route)
 			}
 		}
 		for _, to := range []string{"10.77.2.2:53", "[fd77:2::2]:53", "10.77.1.1:53", "10.77.1.1:700"} {
@@ -161,17 +154,14 @@ table inet gw {
 			served.Add(1)
 		}
 	}()
-	for n, text := range []string{
+	for _, text := range []string{
 		strings.Replace(file, "\t\tlog\n", "", 1),
 		strings.Replace(file, "fd/3 transparent", "fd/http transparent=tproxy", 1),
 		file,
 	} {
-		i.home.write("gateway.caddyfile", text)
-		if out, err := i.inside("reload", "--config", "gateway.caddyfile").CombinedOutput(); err != nil {
-			t.Fatalf("reload %d: %v\n%s", n, err, out)
-		}
-		for before := served.Load(); served.Load() < before+10 && failed.Load() == 0; time.Sleep(time.Millisecond) {
-		}
+		i.reload(text)
+		before := served.Load()
+		patient.Until(t, "ten more requests get through", func() bool { return served.Load() >= before+10 || failed.Load() > 0 })
 	}
 	close(done)
 	<-stopped
@@ -179,37 +169,6 @@ table inet gw {
 		t.Errorf("%d of %d requests failed", failed.Load(), failed.Load()+served.Load())
 	}
 	check()
-}
-
-// echoTCPOn answers connections on a host with what they say.
-func echoTCPOn(t *testing.T, h interface{ Do(func()) }, at string) {
-	t.Helper()
-	var ln net.Listener
-	var err error
-	h.Do(func() { ln, err = net.Listen("tcp", at) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_, _ = io.Copy(c, c)
-			}()
-		}
-	}()
-}
-
-func needsSetpriv(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath("setpriv"); err != nil {
-		t.Skip("needs setpriv (Debian: apt-get install util-linux)")
-	}
 }
 
 // What is wrong with a socket that was passed, or was not, is told at the start.
@@ -324,14 +283,8 @@ func TestTransparent_oneCapabilityIsEnough(t *testing.T) {
 			for url, client := range map[string]*http.Client{
 				"http://10.77.2.2/": clientOn(t, i.Client, false), "https://10.77.2.2:443/": quicOn(t, i.Client),
 			} {
-				resp, err := client.Get(url)
-				if err != nil {
-					t.Fatal(err)
-				}
-				body, _ := io.ReadAll(resp.Body)
-				resp.Body.Close()
-				if string(body) != "upstream" {
-					t.Errorf("got %s %s %s", resp.Proto, resp.Status, body)
+				if _, body, err := fetch(client, url); err != nil || body != "upstream" {
+					t.Errorf("%s: got %s, %v", url, body, err)
 				}
 			}
 			if got, err := askUDP(t, i.Client, "10.77.2.2:53", "hello", patience); err != nil || got != "10.77.2.2:9000 hello" {
@@ -350,13 +303,8 @@ func connectionsWith(t *testing.T, capabilities string) {
 	serveOn(t, i.Server, netip.MustParseAddrPort("10.77.2.2:9000"), "upstream")
 	i.write("services", map[string]any{"name": "upstream", "url": "http://10.77.2.2:9000"})
 	i.write("services/upstream/routes", map[string]any{"destinations": []any{map[string]any{"ip": "10.77.2.2", "port": 80}}})
-	resp, err := clientOn(t, i.Client, false).Get("http://10.77.2.2/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if body, _ := io.ReadAll(resp.Body); string(body) != "upstream" {
-		t.Errorf("got %s %s", resp.Status, body)
+	if status, body := i.get(t, i.Client, "http://10.77.2.2/"); body != "upstream" {
+		t.Errorf("got %d %s", status, body)
 	}
 }
 

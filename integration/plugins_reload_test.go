@@ -10,7 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 // TestPlugins_changesUnderLoad sends requests through a chain of plugins and of
@@ -81,11 +82,7 @@ func TestPlugins_changesUnderLoad(t *testing.T) {
 			p.reload()
 		}
 		before := requests.Load()
-		for deadline := time.Now().Add(patience); requests.Load() == before && !t.Failed(); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal("no request was answered any more")
-			}
-		}
+		patient.Until(t, "another request is answered", func() bool { return requests.Load() > before || t.Failed() })
 	}
 	stop()
 	load.Wait()

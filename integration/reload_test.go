@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 )
 
 // TestReload_losesNothing reloads fifty times while clients talk to the proxy,
@@ -127,16 +129,7 @@ func TestReload_otherAddress(t *testing.T) {
 		t.Errorf("on the new port: %d %s", a.status, a.body)
 	}
 	// the old port empties its queue before it closes
-	for deadline := time.Now().Add(patience); ; {
-		conn, err := net.Dial("tcp", p.addr("PROXY"))
-		if err != nil {
-			break
-		}
-		conn.Close()
-		if time.Now().After(deadline) {
-			t.Fatal("the old port still accepts")
-		}
-	}
+	patient.Until(t, "the old port accepts nobody", func() bool { return !accepts(p.addr("PROXY")) })
 
 	h.write("gateway.caddyfile", usual)
 	p.reload()

@@ -7,15 +7,7 @@ import (
 )
 
 // siteWithPlugins has a plugin of most kinds in front of what a site does.
-const siteWithPlugins = `{
-	gateway {
-		store bolt {$HOME}/gateway.db
-	}
-	proxy_listen off
-	status_listen off
-	admin_listen 127.0.0.1:{$ADMIN}
-}
-
+const siteWithPlugins = siteOptions + `
 http://127.0.0.1:{$SITE} {
 	handle /closed* {
 		gateway_plugin key-auth {

@@ -12,11 +12,8 @@ import (
 	"time"
 )
 
-// TestSite uses the gateway inside an ordinary Caddy site: the same routes,
-// and no listener of its own.
-func TestSite(t *testing.T) {
-	t.Parallel()
-	h := newHome(t, `{
+// siteOptions are those of a gateway inside of Caddy's sites only.
+const siteOptions = `{
 	gateway {
 		store bolt {$HOME}/gateway.db
 	}
@@ -24,7 +21,13 @@ func TestSite(t *testing.T) {
 	status_listen off
 	admin_listen 127.0.0.1:{$ADMIN}
 }
+`
 
+// TestSite uses the gateway inside an ordinary Caddy site: the same routes,
+// and no listener of its own.
+func TestSite(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, siteOptions+`
 http://127.0.0.1:{$SITE} {
 	header X-Site caddy
 	respond /site "from the site"
@@ -68,15 +71,7 @@ http://127.0.0.1:{$SITE} {
 // time that the directive says.
 func TestSite_timeouts(t *testing.T) {
 	t.Parallel()
-	h := newHome(t, `{
-	gateway {
-		store bolt {$HOME}/gateway.db
-	}
-	proxy_listen off
-	status_listen off
-	admin_listen 127.0.0.1:{$ADMIN}
-}
-
+	h := newHome(t, siteOptions+`
 http://127.0.0.1:{$SITE} {
 	gateway {
 		timeouts {

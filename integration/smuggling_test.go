@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/modules/ports"
 )
 
@@ -256,15 +257,16 @@ func TestSmuggling_nginx(t *testing.T) {
 
 			// nginx logs after it answers; the last request is the last line
 			var saw []string
-			for deadline := time.Now().Add(patience); ; {
-				line, err := lines.ReadString('\n')
-				if err == io.EOF && line == "" && time.Now().Before(deadline) {
-					time.Sleep(5 * time.Millisecond)
-					continue
-				}
-				if err != nil {
-					t.Fatalf("seen.log: %q, %v", line, err)
-				}
+			for {
+				line := ""
+				patient.Until(t, "nginx logs the request "+path, func() bool {
+					part, err := lines.ReadString('\n')
+					if err != nil && err != io.EOF {
+						t.Fatalf("seen.log: %v", err)
+					}
+					line += part
+					return err == nil
+				})
 				if strings.HasPrefix(line, "GET "+path+" ") {
 					break
 				}

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/modules/ports"
 )
 
@@ -153,14 +153,11 @@ func runServer(t testing.TB, cmd *exec.Cmd, port int) string {
 		_ = cmd.Wait()
 	})
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			c.Close()
-			return addr
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s says:\n%s", cmd.Path, log.String())
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not listen: %v\n%s", cmd.Path, err, log.String())
-		}
-	}
+	})
+	patient.Until(t, cmd.Path+" listens", func() bool { return accepts(addr) })
+	return addr
 }

@@ -43,25 +43,32 @@ func streamEcho(t testing.TB, name string, config *tls.Config) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ln.Close() })
+	if config != nil {
+		ln = tls.NewListener(ln, config)
+	}
+	serveEach(ln, func(c net.Conn) {
+		if name != "" {
+			fmt.Fprintf(c, "%s:", name)
+		}
+		io.Copy(c, c)
+	})
+	return ln.Addr().String()
+}
+
+// serveEach gives handle each connection of a listener, and closes it then.
+func serveEach(ln net.Listener, handle func(net.Conn)) {
 	go func() {
 		for {
 			c, err := ln.Accept()
 			if err != nil {
 				return
 			}
-			if config != nil {
-				c = tls.Server(c, config)
-			}
 			go func() {
 				defer c.Close()
-				if name != "" {
-					fmt.Fprintf(c, "%s:", name)
-				}
-				io.Copy(c, c)
+				handle(c)
 			}()
 		}
 	}()
-	return ln.Addr().String()
 }
 
 // datagramEcho is a server for UDP.

@@ -1,135 +1,13 @@
 package integration
 
 import (
-	"bytes"
-	"context"
-	"crypto/tls"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
-
-	"github.com/portcullis-gateway/portcullis/transparent/netnstest"
 )
-
-// An interceptor is the binary on the host in the middle, between a client and
-// a server.
-type interceptor struct {
-	*netnstest.Net
-	t    *testing.T
-	home *home
-	cmd  *exec.Cmd
-	log  *transcript
-}
-
-// intercept makes the hosts and runs the gateway with a Caddyfile.
-func intercept(t *testing.T, caddyfile string) *interceptor {
-	t.Helper()
-	return interceptBy(t, caddyfile, func(i *interceptor) *exec.Cmd { return i.inside("run", "--config", "gateway.caddyfile") })
-}
-
-// interceptBy is intercept with a command of one's own.
-func interceptBy(t *testing.T, caddyfile string, command func(*interceptor) *exec.Cmd) *interceptor {
-	t.Helper()
-	i := &interceptor{Net: netnstest.New(t), t: t, home: newHome(t, caddyfile), log: new(transcript)}
-	i.cmd = command(i)
-	i.cmd.Stdout, i.cmd.Stderr = i.log, i.log
-	if err := i.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		_ = i.cmd.Wait()
-		close(exited)
-	}()
-	t.Cleanup(func() {
-		_ = i.cmd.Process.Signal(syscall.SIGTERM)
-		<-exited
-		if log := i.log.String(); t.Failed() || strings.Contains(log, "DATA RACE") {
-			t.Errorf("the log of the gateway:\n%s", log)
-		}
-	})
-	for deadline := time.Now().Add(patience); !strings.Contains(i.log.String(), `"serving initial configuration"`); time.Sleep(20 * time.Millisecond) {
-		select {
-		case <-exited:
-			t.Fatalf("the gateway did not start\n%s", i.log)
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the gateway is not ready\n%s", i.log)
-		}
-	}
-	return i
-}
-
-// inside prepares a run of the binary on the gateway.
-func (i *interceptor) inside(args ...string) *exec.Cmd {
-	i.t.Helper()
-	outside := i.home.command(args...)
-	cmd := i.Gateway.Command(outside.Path, args...)
-	cmd.Dir, cmd.Env = outside.Dir, outside.Env
-	return cmd
-}
-
-// clientOn is a client on a host that does not mind certificates.
-func clientOn(t *testing.T, h *netnstest.Host, http2 bool) *http.Client {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(!http2)
-	protocols.SetHTTP2(http2)
-	transport := &http.Transport{
-		Protocols:       protocols,
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-		DialContext: func(_ context.Context, network, address string) (c net.Conn, err error) {
-			h.Do(func() { c, err = net.DialTimeout(network, address, patience) })
-			return c, err
-		},
-	}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: patience}
-}
-
-// write sends an entity to the Admin API.
-func (i *interceptor) write(path string, entity map[string]any) {
-	i.t.Helper()
-	body, _ := json.Marshal(entity)
-	url := fmt.Sprintf("http://%s/%s", i.home.addr("ADMIN"), path)
-	resp, err := clientOn(i.t, i.Gateway, false).Post(url, "application/json", bytes.NewReader(body))
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if answer, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusCreated {
-		i.t.Fatalf("POST /%s: %s: %s", path, resp.Status, answer)
-	}
-}
-
-// serveOn runs an HTTP server on a host that answers its name.
-func serveOn(t *testing.T, h *netnstest.Host, at netip.AddrPort, name string) {
-	t.Helper()
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, name)
-	}))
-	s.Listener.Close()
-	h.Do(func() {
-		var err error
-		if s.Listener, err = net.Listen("tcp", at.String()); err != nil {
-			t.Error(err)
-		}
-	})
-	if t.Failed() {
-		t.FailNow()
-	}
-	s.Start()
-	t.Cleanup(s.Close)
-}
 
 const interceptorFile = `{
 	gateway {
@@ -210,22 +88,20 @@ func TestTransparent_routesByDestination(t *testing.T) {
 		{"http://10.77.2.2:80/elsewhere", "tproxy", false, ""}, // the path is asked, too
 	} {
 		t.Run(fmt.Sprint(tt.url, " http2=", tt.http2), func(t *testing.T) {
-			resp, err := clientOn(t, i.Client, tt.http2).Get(tt.url)
+			resp, body, err := fetch(clientOn(t, i.Client, tt.http2), tt.url)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer resp.Body.Close()
-			body, _ := io.ReadAll(resp.Body)
 			if tt.route == "" {
 				if resp.StatusCode != http.StatusNotFound {
 					t.Errorf("got %s %s", resp.Status, body)
 				}
 				return
 			}
-			if string(body) != "upstream" {
+			if body != "upstream" {
 				t.Fatalf("got %s %s", resp.Status, body)
 			}
-			line := i.line(t, resp.Header.Get("X-Kong-Request-Id"))
+			line := i.lineOf(t, resp.Header.Get("X-Kong-Request-Id"))
 			host := strings.TrimSuffix(strings.SplitN(tt.url, "://", 2)[1], "/here")
 			if line.Arrived != tt.arrived || line.Route != tt.route || line.Destination != strings.TrimSuffix(host, "/") {
 				t.Errorf("got the log line %+v", line)
@@ -330,58 +206,13 @@ table ip gwnat {
 		"http://10.77.2.2:81/":   "wrapper 10.77.2.2:81",
 		"http://10.77.2.2:83/":   "wrapper 10.77.2.2:83",
 	} {
-		resp, err := clientOn(t, i.Client, false).Get(url)
-		if err != nil {
-			t.Errorf("%s: %v", url, err)
-			continue
-		}
-		body, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if string(body) != want {
+		if _, body := i.get(t, i.Client, url); body != want {
 			t.Errorf("%s: got %q, want %q", url, body, want)
 		}
 	}
 }
 
-type interceptedLine struct {
-	RequestID   string `json:"request_id"`
-	Arrived     string `json:"arrived"`
-	Destination string `json:"destination"`
-	Route       string `json:"route"`
-}
-
-// line finds a line of the access log; it is written after the answer.
-func (i *interceptor) line(t *testing.T, id string) (line interceptedLine) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		for text := range strings.SplitSeq(i.log.String(), "\n") {
-			if json.Unmarshal([]byte(text), &line) == nil && line.RequestID == id && line.Arrived != "" {
-				return line
-			}
-		}
-	}
-	t.Fatalf("no line of the access log has the request_id %q", id)
-	return line
-}
-
 // Without the capability, the gateway does not start, and says what it needs.
 func TestTransparent_missingCapability(t *testing.T) {
-	if _, err := exec.LookPath("setpriv"); err != nil {
-		t.Skip("needs setpriv (Debian: apt-get install util-linux)")
-	}
-	n := netnstest.New(t)
-	h := newHome(t, interceptorFile)
-	outside := h.command("run", "--config", "gateway.caddyfile")
-	args := []string{"--bounding-set", "-net_raw,-net_admin", "--inh-caps", "-net_raw,-net_admin", outside.Path}
-	cmd := n.Gateway.Command("setpriv", append(args, outside.Args[1:]...)...)
-	cmd.Dir, cmd.Env = outside.Dir, outside.Env
-	out, err := cmd.CombinedOutput()
-	if err == nil {
-		t.Fatal("the gateway ran")
-	}
-	for _, want := range []string{"0.0.0.0:8000", `flag \"transparent\"`, "CAP_NET_RAW", "setcap", "AmbientCapabilities"} {
-		if !bytes.Contains(out, []byte(want)) {
-			t.Errorf("the output does not tell %q:\n%s", want, out)
-		}
-	}
+	refusesWithout(t, "-net_raw,-net_admin", interceptorFile, "0.0.0.0:8000", `flag \"transparent\"`, "CAP_NET_RAW", "setcap", "AmbientCapabilities")
 }

@@ -1,66 +1,12 @@
 package integration
 
 import (
-	"context"
-	"crypto/tls"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/netip"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/quic-go/quic-go"
-	"github.com/quic-go/quic-go/http3"
-
-	"github.com/portcullis-gateway/portcullis/transparent/netnstest"
 )
-
-// echoOn answers datagrams on a host with who sent them and what they said.
-func echoOn(t *testing.T, h *netnstest.Host, at string) {
-	t.Helper()
-	var c net.PacketConn
-	var err error
-	h.Do(func() { c, err = net.ListenPacket("udp", at) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	go func() {
-		buf := make([]byte, 65535)
-		for {
-			n, from, err := c.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			_, _ = c.WriteTo(fmt.Appendf(nil, "%s %s", at, buf[:n]), from)
-		}
-	}()
-}
-
-// askUDP sends a datagram from a host and answers what came back; the socket is
-// connected, so it hears only the address that it asked.
-func askUDP(t *testing.T, h *netnstest.Host, to, text string, wait time.Duration) (string, error) {
-	t.Helper()
-	var c net.Conn
-	var err error
-	h.Do(func() { c, err = net.Dial("udp", to) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(wait))
-	if _, err := c.Write([]byte(text)); err != nil {
-		return "", err
-	}
-	buf := make([]byte, 65535)
-	n, err := c.Read(buf)
-	return string(buf[:n]), err
-}
 
 const udpFile = `{
 	gateway {
@@ -165,63 +111,12 @@ func (i *interceptor) reloadUnderDatagrams(t *testing.T) {
 		}
 	}()
 	for _, words := range []string{"log\n", "log\n\t\tmax_udp_sessions 60000\n", "log\n"} {
-		i.home.write("gateway.caddyfile", strings.Replace(udpFile, "log\n", words, 1))
-		if out, err := i.inside("reload", "--config", "gateway.caddyfile").CombinedOutput(); err != nil {
-			t.Errorf("reload: %v\n%s", err, out)
-		}
+		i.reload(strings.Replace(udpFile, "log\n", words, 1))
 	}
 	close(done)
 	if err := <-asked; err != nil {
 		t.Error(err)
 	}
-}
-
-// stop ends the gateway, which writes what it has to write.
-func (i *interceptor) stop() {
-	i.t.Helper()
-	cmd := i.inside("stop")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		i.t.Fatalf("stop: %v\n%s", err, out)
-	}
-	for deadline := time.Now().Add(patience); !strings.Contains(i.log.String(), `"shutdown complete"`); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			i.t.Fatal("the gateway did not stop")
-		}
-	}
-}
-
-// streamLine is how and where to the access log says that a flow of a route came.
-func (i *interceptor) streamLine(route string) string {
-	for text := range strings.SplitSeq(i.log.String(), "\n") {
-		var line struct{ Msg, Route, Arrived, Destination string }
-		if json.Unmarshal([]byte(text), &line) == nil && line.Msg == "handled connection" && line.Route == route {
-			return line.Arrived + " " + line.Destination
-		}
-	}
-	return ""
-}
-
-// quicOn is a client of HTTP/3 on a host.
-func quicOn(t *testing.T, h *netnstest.Host) *http.Client {
-	tr := &http3.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-		Dial: func(ctx context.Context, addr string, tlsConfig *tls.Config, cfg *quic.Config) (*quic.Conn, error) {
-			var c *net.UDPConn
-			var err error
-			h.Do(func() { c, err = net.ListenUDP("udp", nil) })
-			if err != nil {
-				return nil, err
-			}
-			t.Cleanup(func() { c.Close() })
-			to, err := net.ResolveUDPAddr("udp", addr)
-			if err != nil {
-				return nil, err
-			}
-			return (&quic.Transport{Conn: c}).DialEarly(ctx, to, tlsConfig, cfg)
-		},
-	}
-	t.Cleanup(func() { tr.Close() })
-	return &http.Client{Transport: tr, Timeout: patience}
 }
 
 const quicRules = `
@@ -270,16 +165,14 @@ func TestTransparent_http3(t *testing.T) {
 				"destinations": []any{map[string]any{"ip": ap.Addr().String(), "port": ap.Port()}},
 			})
 			for range 2 { // both on one connection
-				resp, err := client.Get("https://" + tt.to + "/here")
+				resp, body, err := fetch(client, "https://"+tt.to+"/here")
 				if err != nil {
 					t.Fatal(err)
 				}
-				body, _ := io.ReadAll(resp.Body)
-				resp.Body.Close()
-				if string(body) != "upstream" || resp.ProtoMajor != 3 {
+				if body != "upstream" || resp.ProtoMajor != 3 {
 					t.Fatalf("got %s %s %s", resp.Proto, resp.Status, body)
 				}
-				line := i.line(t, resp.Header.Get("X-Kong-Request-Id"))
+				line := i.lineOf(t, resp.Header.Get("X-Kong-Request-Id"))
 				if line.Arrived != tt.arrived || line.Route != tt.name || line.Destination != tt.to {
 					t.Errorf("got the log line %+v", line)
 				}
@@ -291,20 +184,14 @@ func TestTransparent_http3(t *testing.T) {
 	serveOn(t, i.Server, netip.MustParseAddrPort("10.77.2.2:9001"), big)
 	i.write("services", map[string]any{"name": "big", "url": "http://10.77.2.2:9001"})
 	i.write("services/big/routes", map[string]any{"paths": []string{"/big"}, "destinations": []any{map[string]any{"ip": "10.77.2.2"}}})
-	resp, err := client.Get("https://10.77.2.2:443/big")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != big {
+	if _, body, err := fetch(client, "https://10.77.2.2:443/big"); err != nil || body != big {
 		t.Errorf("got %d bytes, %v", len(body), err)
 	}
 	// Clients are told of HTTP/3 on the port that they know.
-	over2, err := clientOn(t, i.Client, true).Get("https://10.77.2.2:443/here")
+	over2, _, err := fetch(clientOn(t, i.Client, true), "https://10.77.2.2:443/here")
 	if err != nil {
 		t.Fatal(err)
 	}
-	over2.Body.Close()
 	if got := over2.Header.Get("Alt-Svc"); !strings.HasPrefix(got, `h3=":443"`) {
 		t.Errorf("got Alt-Svc %q", got)
 	}
@@ -348,15 +235,8 @@ https://:8443 {
 		{"[fd77:2::2]:443", "HTTP/3.0 [fd77:2::2]:8443"},
 		{"10.77.1.1:8443", "HTTP/3.0 10.77.1.1:8443"},
 	} {
-		resp, err := quicOn(t, i.Client).Get("https://" + tt.to + "/")
-		if err != nil {
-			t.Errorf("%s: %v", tt.to, err)
-			continue
-		}
-		body, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if string(body) != tt.want {
-			t.Errorf("%s: got %q, want %q", tt.to, body, tt.want)
+		if _, body, err := fetch(quicOn(t, i.Client), "https://"+tt.to+"/"); err != nil || body != tt.want {
+			t.Errorf("%s: got %q, %v, want %q", tt.to, body, err, tt.want)
 		}
 	}
 	for _, to := range []string{"10.77.2.2:53", "10.77.2.2:54", "[fd77:2::2]:53"} {
@@ -376,9 +256,6 @@ https://:8443 {
 // Without the capability nothing starts, and one sentence says why, whichever
 // way the listener is made.
 func TestTransparent_missingCapabilityForDatagrams(t *testing.T) {
-	if _, err := exec.LookPath("setpriv"); err != nil {
-		t.Skip("needs setpriv (Debian: apt-get install util-linux)")
-	}
 	const streamOnly = "{\n\tproxy_listen off\n\tadmin_listen off\n\tstatus_listen off\n\tstream_listen 0.0.0.0:9053 udp transparent\n}\n"
 	for name, tt := range map[string]struct{ config, listener, lacks string }{
 		"answers from low ports": {streamOnly, `listen 0.0.0.0:9053: flag \"transparent\"`, "-net_bind_service"},
@@ -388,30 +265,9 @@ func TestTransparent_missingCapabilityForDatagrams(t *testing.T) {
 		"site":                   {"http://:8080 {\n\tbind transparent/0.0.0.0\n}\n", "listener transparent/0.0.0.0:8080", "-net_raw,-net_admin"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := netnstest.New(t)
-			out, err := without(n, newHome(t, tt.config), tt.lacks, nil).CombinedOutput()
-			if err == nil {
-				t.Fatal("the gateway ran")
-			}
-			for _, want := range []string{tt.listener, "CAP_NET_RAW", "setcap", "AmbientCapabilities"} {
-				if !strings.Contains(string(out), want) {
-					t.Errorf("the output does not tell %q:\n%s", want, out)
-				}
-			}
+			refusesWithout(t, tt.lacks, tt.config, tt.listener, "CAP_NET_RAW", "setcap", "AmbientCapabilities")
 		})
 	}
-}
-
-// without prepares a run of the gateway on the host in the middle that lacks
-// capabilities, as setpriv writes them.
-func without(n *netnstest.Net, h *home, capabilities string, env []string) *exec.Cmd {
-	outside := h.command("run", "--config", "gateway.caddyfile")
-	// LISTEN_PID is that of the process that env is for.
-	script := `export LISTEN_PID=$$; exec "$@"`
-	args := []string{"--bounding-set", capabilities, "--inh-caps", capabilities, "sh", "-c", script, "sh", outside.Path}
-	cmd := n.Gateway.Command("setpriv", append(args, outside.Args[1:]...)...)
-	cmd.Dir, cmd.Env = outside.Dir, append(outside.Env, env...)
-	return cmd
 }
 
 // The options of the network types are those of the flag.
@@ -455,17 +311,8 @@ table ip gwnat {
 		"http://10.77.2.2:83/":     "", // not in this way
 		"http://[fd77:1::1]:8080/": "",
 	} {
-		resp, err := clientOn(t, i.Client, false).Get(url)
-		if err != nil {
-			if want != "" {
-				t.Errorf("%s: %v", url, err)
-			}
-			continue
-		}
-		body, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if string(body) != want || want == "" {
-			t.Errorf("%s: got %q, want %q", url, body, want)
+		if _, body, err := fetch(clientOn(t, i.Client, false), url); body != want || (err == nil) != (want != "") {
+			t.Errorf("%s: got %q, %v, want %q", url, body, err, want)
 		}
 	}
 }

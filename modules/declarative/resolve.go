@@ -59,6 +59,7 @@ func (d *Document) Resolve(c *entity.Catalog, opt Options) ([]Row, *Errors) {
 		nested:  map[string]map[string]string{},
 		tables:  map[string]*contents{},
 	}
+	r.env.Declarative = true
 	r.document(d)
 	rows := r.rows(opt.Progress)
 	if len(r.errs.Problems) > 0 {

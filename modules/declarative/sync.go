@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -260,6 +261,8 @@ func (s *syncer) write(t *schema.Table, i int, o schema.Object) error {
 			s.sum.Unchanged[t.Name]++
 			return nil
 		}
+	} else if over(t, o) {
+		return nil
 	}
 	err := s.tx.Put(t.Name, o)
 	var refused *schema.Error
@@ -272,6 +275,16 @@ func (s *syncer) write(t *schema.Table, i int, o schema.Object) error {
 		return err
 	}
 	return nil
+}
+
+// over reports whether nobody would see the row any more.
+func over(t *schema.Table, o schema.Object) bool {
+	f := t.Lifetime()
+	if f == nil {
+		return false
+	}
+	end, ends := o[f.Name].(schema.Moment)
+	return ends && int64(end) <= time.Now().Unix()
 }
 
 // stored reads the top level of an existing row. One that cannot be read has

@@ -20,9 +20,10 @@ func (t *Table) AppendJSON(b []byte, o Object) []byte {
 	return w.record(b, t.Fields, t.variant(o), o)
 }
 
-// Export writes what Marshal does, and sealed fields as they are stored.
+// Export writes what Marshal does, and sealed fields and lifetimes as they are
+// stored.
 func (t *Table) Export(o Object) []byte {
-	w := writer{nulls: true, sealed: true}
+	w := writer{nulls: true, sealed: true, moments: true}
 	return w.record(make([]byte, 0, 1024), t.Fields, t.variant(o), o)
 }
 

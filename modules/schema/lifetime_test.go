@@ -32,13 +32,37 @@ func TestLifetime(t *testing.T) {
 		}
 	}
 	for _, bad := range []any{int64(101), int64(-1), "1h", 1.5} {
-		if _, err := table.Process(Insert, Object{"ttl": bad}, nil, env); err == nil || err.Fields["ttl"] == nil {
+		_, err := table.Process(Insert, Object{"ttl": bad, "name": 1}, nil, env)
+		if err == nil || err.Code != CodeInvalidOptions || len(err.Options) != 1 || err.Options["ttl"] == nil {
 			t.Errorf("ttl %v: error %v", bad, err)
 		}
 	}
 }
 
-// TestLifetime_isStoredAsAMoment and told as what is left of it.
+// TestLifetime_declarative: there what is too large for a lifetime is a moment.
+func TestLifetime_declarative(t *testing.T) {
+	table := &Table{Name: "t", Fields: &Fields{List: []Field{{Name: "ttl", Kind: Integer, Lifetime: true, Between: []float64{0, 100}}}}}
+	env := &Env{Now: 1000, Declarative: true}
+	for _, tt := range []struct{ in, want any }{
+		{int64(100), Moment(1100)},
+		{int64(101), Moment(101)}, // long ago
+		{2000.0, Moment(2000)},
+		{int64(0), nil},
+		{nil, nil},
+	} {
+		o, err := table.Process(Insert, Object{"ttl": tt.in}, nil, env)
+		if err != nil || o["ttl"] != tt.want {
+			t.Errorf("ttl %v is %v (%v), want %v", tt.in, o["ttl"], err, tt.want)
+		}
+	}
+	for _, bad := range []any{int64(-1), "1h", 101.5} {
+		if _, err := table.Process(Insert, Object{"ttl": bad}, nil, env); err == nil || err.Code != CodeSchemaViolation || err.Fields["ttl"] == nil {
+			t.Errorf("ttl %v: error %v", bad, err)
+		}
+	}
+}
+
+// TestLifetime_isStoredAsAMoment, exported so, and told as what is left of it.
 func TestLifetime_isStoredAsAMoment(t *testing.T) {
 	table := &Table{Name: "t", Fields: &Fields{List: []Field{{Name: "ttl", Kind: Integer, Lifetime: true}}}}
 	at := Moment(time.Now().Unix() + 1000)
@@ -50,11 +74,12 @@ func TestLifetime_isStoredAsAMoment(t *testing.T) {
 	if err != nil || o["ttl"] != at {
 		t.Errorf("read as %v (%v), want %v", o["ttl"], err, at)
 	}
-	for _, text := range []string{string(table.Marshal(o)), string(table.Export(o))} {
-		var left int64
-		if _, err := fmt.Sscanf(text, `{"ttl":%d}`, &left); err != nil || left > 1000 || left < 900 {
-			t.Errorf("told as %s (%v)", text, err)
-		}
+	if text := string(table.Export(o)); text != stored {
+		t.Errorf("exported as %s, want %s", text, stored)
+	}
+	var left int64
+	if _, err := fmt.Sscanf(string(table.Marshal(o)), `{"ttl":%d}`, &left); err != nil || left > 1000 || left < 900 {
+		t.Errorf("told as %s (%v)", table.Marshal(o), err)
 	}
 	for now, want := range map[float64]int64{10.7: 3, 11.2: 2, 11: 3, 13.2: 1, 13.9: 1} {
 		if left := Moment(14).Left(time.UnixMicro(int64(now * 1e6))); left != want {

@@ -45,7 +45,7 @@ func (t *Table) Process(op Op, input, current Object, env *Env) (Object, *Error)
 	}
 	out, errs := p.record(t.Fields, variant, in)
 	if errs != nil {
-		return nil, Violation(errs)
+		return nil, p.refusal(t, errs)
 	}
 	if current != nil && op != Insert {
 		t.keep(op, out, current)

@@ -63,4 +63,9 @@ type Env struct {
 	// Resolve answers the identifier of the row of table whose unique field
 	// has the value given. If it is nil, only references by id are accepted.
 	Resolve func(table, field, value string) (uuid.UUID, bool)
+
+	// Declarative says that the input is of a declarative configuration: there
+	// a lifetime that is longer than its field allows is the moment at which it
+	// ends.
+	Declarative bool
 }

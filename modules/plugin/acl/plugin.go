@@ -92,9 +92,10 @@ func (p *Plugin) Provision(caddy.Context) error {
 
 // Access lets the request pass or not (kong/plugins/acl/handler.lua).
 func (p *Plugin) Access(x *plugin.Exchange) error {
-	groups, header := x.Groups, "X-Authenticated-Groups"
-	if groups == nil {
-		groups, _ = x.Shared["authenticated_groups"].([]string)
+	header := "X-Authenticated-Groups"
+	groups, ok := x.Shared["authenticated_groups"].([]string) // kong/plugins/acl/groups.lua
+	if !ok {
+		groups = x.Groups
 	}
 	id, known := who(x)
 	if known && (groups == nil || x.Credential != nil && !p.AlwaysUseAuthenticatedGroups) {

@@ -64,6 +64,8 @@ func TestACL(t *testing.T) {
 		{name: "the consumer's before those of a plugin", config: `{"allow": ["sales"]}`, key: "anna", header: []string{"Groups", "sales"}, status: 403},
 		{name: "those of a plugin first", config: `{"allow": ["sales"], "always_use_authenticated_groups": true}`, key: "anna",
 			header: []string{"Groups", "sales"}, status: 200, told: "|sales"},
+		{name: "those that are shared first", config: `{"allow": ["sales"], "always_use_authenticated_groups": true}`, key: "anna",
+			header: []string{"Groups", "admin", "Shared-Groups", "sales"}, status: 200, told: "|sales"},
 		{name: "those of a plugin first, and there are none", config: `{"allow": ["admin"], "always_use_authenticated_groups": true}`, key: "anna",
 			status: 200, told: "admin, staff|"},
 		{name: "a credential alone", config: `{"deny": ["sales"]}`, header: []string{"Alone", "1"}, status: 403},
