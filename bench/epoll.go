@@ -3,11 +3,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -40,6 +42,29 @@ func (l *loop) wait(milliseconds int) ([]syscall.EpollEvent, error) {
 		return nil, nil
 	}
 	return l.events[:max(n, 0)], err
+}
+
+// until calls f for what happens before a deadline. It fails if nothing does for
+// long.
+func (l *loop) until(deadline time.Time, f func(fd int, events uint32) error) error {
+	last := time.Now()
+	for now := last; now.Before(deadline); now = time.Now() {
+		events, err := l.wait(100)
+		if err != nil {
+			return err
+		}
+		if len(events) > 0 {
+			last = now
+		} else if now.Sub(last) > 5*time.Second {
+			return errors.New("nothing happened for five seconds")
+		}
+		for _, event := range events {
+			if err := f(int(event.Fd), event.Events); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func read(fd int, b []byte) (int, syscall.Errno) {

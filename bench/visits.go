@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -56,51 +55,35 @@ func (b *blast) visits(connections int, payload []byte, prefix string, deadline 
 		}
 	}
 	buf := make([]byte, 16<<10)
-	last := time.Now()
-	for now := last; now.Before(deadline); now = time.Now() {
-		events, err := l.wait(100)
-		if err != nil {
-			return err
-		}
-		if len(events) > 0 {
-			last = now
-		} else if now.Sub(last) > 5*time.Second {
-			return errors.New("nothing happened for five seconds")
-		}
-		for _, event := range events {
-			fd := int(event.Fd)
-			v := open[fd]
-			if !v.sent && event.Events&syscall.EPOLLOUT != 0 {
-				v.sent = true
-				if _, errno := write(fd, payload); errno != 0 {
-					return fmt.Errorf("write: %v", errno)
-				}
-			}
-			if event.Events&(syscall.EPOLLIN|syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) == 0 {
-				continue
-			}
-			n, errno := read(fd, buf)
-			for ; errno == 0 && n > 0; n, errno = read(fd, buf) {
-				v.got = append(v.got, buf[:n]...)
-			}
-			if errno == syscall.EAGAIN {
-				continue
-			}
-			if errno != 0 {
-				return fmt.Errorf("read: %v", errno)
-			}
-			if !bytes.HasPrefix(v.got, []byte(prefix)) {
-				return fmt.Errorf("the answer is %q", v.got)
-			}
-			r.Count++
-			syscall.Close(fd)
-			delete(open, fd)
-			if err := begin(); err != nil {
-				return err
+	return l.until(deadline, func(fd int, events uint32) error {
+		v := open[fd]
+		if !v.sent && events&syscall.EPOLLOUT != 0 {
+			v.sent = true
+			if _, errno := write(fd, payload); errno != 0 {
+				return fmt.Errorf("write: %v", errno)
 			}
 		}
-	}
-	return nil
+		if events&(syscall.EPOLLIN|syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) == 0 {
+			return nil
+		}
+		n, errno := read(fd, buf)
+		for ; errno == 0 && n > 0; n, errno = read(fd, buf) {
+			v.got = append(v.got, buf[:n]...)
+		}
+		if errno == syscall.EAGAIN {
+			return nil
+		}
+		if errno != 0 {
+			return fmt.Errorf("read: %v", errno)
+		}
+		if !bytes.HasPrefix(v.got, []byte(prefix)) {
+			return fmt.Errorf("the answer is %q", v.got)
+		}
+		r.Count++
+		syscall.Close(fd)
+		delete(open, fd)
+		return begin()
+	})
 }
 
 // pingPong sends 64 bytes and waits for them to come back, on a number of
@@ -127,37 +110,24 @@ func (b *blast) pingPong(connections int, deadline time.Time, r *result) error {
 		}
 	}
 	buf := make([]byte, 4096)
-	last := time.Now()
-	for now := last; now.Before(deadline); now = time.Now() {
-		events, err := l.wait(100)
-		if err != nil {
-			return err
+	return l.until(deadline, func(fd int, _ uint32) error {
+		n, errno := read(fd, buf)
+		if errno == syscall.EAGAIN {
+			return nil
 		}
-		if len(events) > 0 {
-			last = now
-		} else if now.Sub(last) > 5*time.Second {
-			return errors.New("nothing came back for five seconds")
+		if errno != 0 || n == 0 || n > missing[fd] {
+			return fmt.Errorf("read: %d bytes, %v", n, errno)
 		}
-		for _, event := range events {
-			fd := int(event.Fd)
-			n, errno := read(fd, buf)
-			if errno == syscall.EAGAIN {
-				continue
-			}
-			if errno != 0 || n == 0 || n > missing[fd] {
-				return fmt.Errorf("read: %d bytes, %v", n, errno)
-			}
-			if missing[fd] -= n; missing[fd] > 0 {
-				continue
-			}
-			r.Count++
-			missing[fd] = len(ping)
-			if _, errno := write(fd, ping); errno != 0 {
-				return fmt.Errorf("write: %v", errno)
-			}
+		if missing[fd] -= n; missing[fd] > 0 {
+			return nil
 		}
-	}
-	return nil
+		r.Count++
+		missing[fd] = len(ping)
+		if _, errno := write(fd, ping); errno != 0 {
+			return fmt.Errorf("write: %v", errno)
+		}
+		return nil
+	})
 }
 
 // bulk takes what comes on one connection until the deadline, and counts

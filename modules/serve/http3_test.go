@@ -112,20 +112,8 @@ func TestHTTP3_otherOptionsReplaceTheServerWithoutLoss(t *testing.T) {
 	f := start(t, "ssl http3", Generation{Handler: handler})
 	stop := f.load(3, time.Millisecond, func() *http.Client { c, _ := f.quicClient(); return c })
 	<-enough
-	below := f.first
-	for i := range 3 {
-		handler, enough := counts(20)
-		f.cfg.Bind.Backlog = 100 + i
-		l := f.open(Generation{Handler: handler})
-		end(below)
-		<-enough
-		below = l
-	}
-	served, errs := stop()
-	if len(errs) > 0 {
-		t.Errorf("%d of %d requests failed, the first with: %v", len(errs), served+int64(len(errs)), errs[0])
-	}
-	t.Logf("%d requests", served)
+	f.replace(3, 20)
+	withoutLoss(t, stop)
 }
 
 func TestHTTP3_drains(t *testing.T) {

@@ -245,11 +245,7 @@ func TestLease_fiftySwapsUnderLoadLoseNothing(t *testing.T) {
 				end(below)
 				below = l
 			}
-			served, errs := stop()
-			if len(errs) > 0 {
-				t.Errorf("%d of %d requests failed, the first with: %v", len(errs), served+int64(len(errs)), errs[0])
-			}
-			t.Logf("%d requests", served)
+			withoutLoss(t, stop)
 		})
 	}
 }
@@ -426,22 +422,34 @@ func TestOpen_otherOptionsReplaceTheServerWithoutLoss(t *testing.T) {
 			f := start(t, "http2 reuseport", Generation{Handler: handler})
 			stop := f.load(4, time.Millisecond, func() *http.Client { return f.client(tt.client) })
 			<-enough
-			below := f.first
-			for i := range 2 {
-				handler, enough := counts(5)
-				f.cfg.Bind.Backlog = 100 + i
-				l := f.open(Generation{Handler: handler})
-				end(below)
-				<-enough
-				below = l
-			}
-			served, errs := stop()
-			if len(errs) > 0 {
-				t.Errorf("%d of %d requests failed, the first with: %v", len(errs), served+int64(len(errs)), errs[0])
-			}
-			t.Logf("%d requests", served)
+			f.replace(2, 5)
+			withoutLoss(t, stop)
 		})
 	}
+}
+
+// replace opens servers with other options, each of which serves some requests.
+func (f *fixture) replace(times int, requests int64) {
+	f.t.Helper()
+	below := f.first
+	for i := range times {
+		handler, enough := counts(requests)
+		f.cfg.Bind.Backlog = 100 + i
+		l := f.open(Generation{Handler: handler})
+		end(below)
+		<-enough
+		below = l
+	}
+}
+
+// withoutLoss ends a load of which no request may have failed.
+func withoutLoss(t *testing.T, stop func() (int64, []error)) {
+	t.Helper()
+	served, errs := stop()
+	if len(errs) > 0 {
+		t.Errorf("%d of %d requests failed, the first with: %v", len(errs), served+int64(len(errs)), errs[0])
+	}
+	t.Logf("%d requests", served)
 }
 
 func TestOpen_concurrently(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/portcullis-gateway/portcullis/modules/relay"
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 // around passes the connection through the plugins that are around it, and
@@ -47,12 +48,12 @@ func (f *flow) around(in *intake, begun func(*relay.Relay)) (fail *failure) {
 
 // renamed notes the addresses that a plugin has learned, as from a PROXY header.
 func (f *flow) renamed(c net.Conn) {
-	source := addrPort(c.RemoteAddr())
+	source := transparent.AddrPort(c.RemoteAddr())
 	if !source.IsValid() || source == f.facts.Source || source == f.peer {
 		return
 	}
 	f.facts.Source = source
-	f.local, f.facts.Destination = addrPort(c.LocalAddr()), public(f.engine.options, addrPort(c.LocalAddr()))
+	f.local, f.facts.Destination = transparent.AddrPort(c.LocalAddr()), public(f.engine.options, transparent.AddrPort(c.LocalAddr()))
 	f.session.Client, f.session.Destination = f.facts.Source, f.facts.Destination
 }
 

@@ -2,7 +2,6 @@ package stream
 
 import (
 	"errors"
-	"net"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -192,17 +191,4 @@ func (f *flow) ended(err error) *failure {
 		return &failure{reason: "upstream_reset", status: statusBadGateway, text: "service broke the connection", err: err, client: true}
 	}
 	return &failure{reason: "other", status: statusError, text: "connection ended with an error", err: err}
-}
-
-// addrPort is the address of a connection's end; zero for what is neither TCP
-// nor UDP.
-func addrPort(a net.Addr) netip.AddrPort {
-	var ap netip.AddrPort
-	switch a := a.(type) {
-	case *net.TCPAddr:
-		ap = a.AddrPort()
-	case *net.UDPAddr:
-		ap = a.AddrPort()
-	}
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }

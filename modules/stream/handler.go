@@ -91,7 +91,7 @@ func (h *Handler) Handle(cx *layer4.Connection, _ layer4.Handler) error {
 	if states, _ := cx.GetVar(layer4.TLSConnectionStatesVarName).([]*tls.ConnectionState); len(states) > 0 {
 		in.terminated, in.tls = states[len(states)-1], false
 	}
-	f := e.newFlow("layer4 "+cx.LocalAddr().String(), protocol, addrPort(cx.RemoteAddr()), addrPort(cx.LocalAddr()))
+	f := e.newFlow("layer4 "+cx.LocalAddr().String(), protocol, transparent.AddrPort(cx.RemoteAddr()), transparent.AddrPort(cx.LocalAddr()))
 	if a, ok := transparent.ArrivalOf(cx); ok {
 		f.arrive(a)
 	}

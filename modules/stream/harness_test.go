@@ -23,6 +23,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/memory"
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 func TestMain(m *testing.M) {
@@ -181,7 +182,7 @@ func serveTCP(t testing.TB, handle func(net.Conn)) netip.AddrPort {
 			}()
 		}
 	}()
-	return addrPort(ln.Addr())
+	return transparent.AddrPort(ln.Addr())
 }
 
 // echo sends back what comes, with a name in front.
@@ -214,7 +215,7 @@ func serveUDP(t testing.TB, answer func(b []byte, from net.Addr) []byte) netip.A
 			}
 		}
 	}()
-	return addrPort(c.LocalAddr())
+	return transparent.AddrPort(c.LocalAddr())
 }
 
 // dialTo connects to one of the listeners.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/listen"
 	"github.com/portcullis-gateway/portcullis/modules/relay"
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 // listeners are those of the process, by key. One that drains is in it no more.
@@ -185,7 +186,7 @@ func (l *listener) serve(s *listen.Socket, c *net.TCPConn) {
 	}
 	e := l.enter()
 	defer e.drop()
-	f := e.newFlow(l.name, "tcp", addrPort(c.RemoteAddr()), addrPort(c.LocalAddr()))
+	f := e.newFlow(l.name, "tcp", transparent.AddrPort(c.RemoteAddr()), transparent.AddrPort(c.LocalAddr()))
 	if l.bind.Transparent != "" {
 		f.arrive(arrival)
 	}

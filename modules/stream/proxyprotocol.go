@@ -8,6 +8,8 @@ import (
 	"net/netip"
 
 	proxyproto "github.com/pires/go-proxyproto"
+
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 // maxProxyHeader is how long a PROXY protocol header may be, in bytes: what the
@@ -29,7 +31,7 @@ func readProxyHeader(r io.Reader) (p proxied, rest []byte, err error) {
 	}
 	if !h.Command.IsLocal() {
 		if from, to, ok := h.TCPAddrs(); ok {
-			p = proxied{addrPort(from), addrPort(to)}
+			p = proxied{transparent.AddrPort(from), transparent.AddrPort(to)}
 		}
 	}
 	rest, _ = b.Peek(b.Buffered())

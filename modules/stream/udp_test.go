@@ -11,6 +11,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
+	"github.com/portcullis-gateway/portcullis/transparent"
 )
 
 func (g *gatewayTest) dialUDP() *net.UDPConn {
@@ -84,7 +85,9 @@ func TestUDP_aSlowSessionHoldsNobodyUp(t *testing.T) {
 	g := start(t, nil, fmt.Sprintf(`{"store":{"driver":"memory"},"dns_resolver":[%q]}`, mute))
 	server := serveUDP(t, func(b []byte, from net.Addr) []byte { return b })
 	slow, quick := g.dialUDP(), g.dialUDP()
-	from := func(c *net.UDPConn) []any { return []any{schema.Object{"port": int64(addrPort(c.LocalAddr()).Port())}} }
+	from := func(c *net.UDPConn) []any {
+		return []any{schema.Object{"port": int64(transparent.AddrPort(c.LocalAddr()).Port())}}
+	}
 	g.route(schema.Object{"protocol": "udp", "host": "nobody.test", "port": int64(53), "connect_timeout": int64(3000)},
 		schema.Object{"protocols": []any{"udp"}, "sources": from(slow)})
 	g.route(service("udp", server), schema.Object{"protocols": []any{"udp"}, "sources": from(quick)})
@@ -138,7 +141,7 @@ func deadUDP(t testing.TB) netip.AddrPort {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return addrPort(c.LocalAddr())
+	return transparent.AddrPort(c.LocalAddr())
 }
 
 // TestUDP_closeUnderTraffic stops the listener while clients send.

@@ -27,7 +27,8 @@ func build(keys []string) trie.Map[*int] {
 	return e.Map()
 }
 
-func BenchmarkMap_Get(b *testing.B) {
+// keyByKey measures what is done with one key after the other, in any order.
+func keyByKey(b *testing.B, do func(m trie.Map[*int], key string)) {
 	for _, n := range sizes {
 		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
 			keys := paths(n)
@@ -36,46 +37,28 @@ func BenchmarkMap_Get(b *testing.B) {
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				m.Get(keys[order[i%n]])
+				do(m, keys[order[i%n]])
 				i++
 			}
 		})
 	}
 }
 
+func BenchmarkMap_Get(b *testing.B) {
+	keyByKey(b, func(m trie.Map[*int], key string) { m.Get(key) })
+}
+
 func BenchmarkMap_Prefixes(b *testing.B) {
-	for _, n := range sizes {
-		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
-			keys := paths(n)
-			m := build(keys)
-			order := rand.Perm(n)
-			b.ReportAllocs()
-			i := 0
-			for b.Loop() {
-				for p := m.Prefixes(keys[order[i%n]]); p.Next(); {
-				}
-				i++
-			}
-		})
-	}
+	keyByKey(b, func(m trie.Map[*int], key string) {
+		for p := m.Prefixes(key); p.Next(); {
+		}
+	})
 }
 
 // BenchmarkMap_change publishes a new map for each change.
 func BenchmarkMap_change(b *testing.B) {
-	for _, n := range sizes {
-		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
-			keys := paths(n)
-			m := build(keys)
-			order := rand.Perm(n)
-			v := new(int)
-			b.ReportAllocs()
-			i := 0
-			for b.Loop() {
-				m.Put(0, keys[order[i%n]], v)
-				i++
-			}
-		})
-	}
+	v := new(int)
+	keyByKey(b, func(m trie.Map[*int], key string) { m.Put(0, key, v) })
 }
 
 // BenchmarkMap_build reports what a key costs to add in one batch, and to keep.
