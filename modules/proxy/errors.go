@@ -146,23 +146,12 @@ func (x *exchange) ownHeaders(h http.Header, status int) {
 // wrongProtocol answers what tells a client that the route does not allow its
 // protocol; nil: it does (kong/runloop/handler.lua, before access).
 func (x *exchange) wrongProtocol() (answer func()) {
-	var plain, secure, grpc, grpcs bool
-	for _, p := range x.match.Route.Protocols {
-		switch p {
-		case "http":
-			plain = true
-		case "https":
-			secure = true
-		case "grpc":
-			grpc = true
-		case "grpcs":
-			grpcs = true
+	route := x.match.Route
+	encrypted := x.forwardedProto == "https"
+	if !route.GRPC {
+		if route.Encrypted && !encrypted {
+			return func() { x.redirect(route.HTTPSRedirectStatusCode) }
 		}
-	}
-	if secure && !plain && x.forwardedProto != "https" {
-		return func() { x.redirect(x.match.Route.HTTPSRedirectStatusCode) }
-	}
-	if !grpc && !grpcs {
 		return nil
 	}
 	switch {
@@ -173,7 +162,7 @@ func (x *exchange) wrongProtocol() (answer func()) {
 			x.offerUpgrade("HTTP/2")
 			x.refuse(http.StatusUpgradeRequired, "Please use HTTP2 protocol")
 		}
-	case !grpc && x.forwardedProto != "https":
+	case route.Encrypted && !encrypted:
 		return func() { x.answerGRPC(http.StatusOK, 1, "gRPC request matched gRPCs route") }
 	}
 	return nil

@@ -68,10 +68,21 @@ func (e *Edit[V]) Add(r *entity.Route, v V) error {
 		return err
 	}
 	added := false
-	e.place(r, rules, func(p *paths[V], key string, at entry[V]) int {
+	e.place(r, rules, func(p *paths[V], key string, s *placed[V], port uint32) int {
 		l, _ := p.Get(key)
-		l, isNew := l.with(e.owner, at)
-		p.Put(e.owner, key, l)
+		var h *home[V]
+		if s.kept == nil && l.empty() {
+			h = newHome(&s.rule)
+			s.kept = &h.rule
+		} else if s.kept == nil {
+			s.kept = new(s.rule)
+		}
+		l, isNew := l.with(e.owner, entry[V]{s.kept, port})
+		if h != nil {
+			p.PutIn(e.owner, &h.room, h.text(key), l)
+		} else {
+			p.Put(e.owner, key, l)
+		}
 		if !isNew {
 			return 0
 		}
@@ -93,12 +104,12 @@ func (e *Edit[V]) Remove(r *entity.Route) {
 		return
 	}
 	removed := false
-	e.place(r, rules, func(p *paths[V], key string, at entry[V]) int {
+	e.place(r, rules, func(p *paths[V], key string, s *placed[V], port uint32) int {
 		l, ok := p.Get(key)
 		if !ok {
 			return 0
 		}
-		l, had := l.without(e.owner, at)
+		l, had := l.without(e.owner, entry[V]{&s.rule, port})
 		switch {
 		case !had:
 			return 0
@@ -125,15 +136,16 @@ func (x *Index[V]) count(r *entity.Route, n int) {
 
 // place calls change for each place where rules of a route stand. It answers
 // by how many entries the place grew.
-func (e *Edit[V]) place(r *entity.Route, rules []placed[V], change func(p *paths[V], key string, at entry[V]) int) {
+func (e *Edit[V]) place(r *entity.Route, rules []placed[V], change func(p *paths[V], key string, s *placed[V], port uint32) int) {
 	if isStream(r) || !matchable(r) {
 		return
 	}
 	each := func(p *paths[V], port uint32, c *census) {
-		for _, placed := range rules {
-			for _, key := range placed.keys {
-				if n := change(p, key, entry[V]{placed.rule, port}); c != nil {
-					c.count(placed.rule.priority, n)
+		for i := range rules {
+			s := &rules[i]
+			for _, key := range s.keys {
+				if n := change(p, key, s, port); c != nil {
+					c.count(s.rule.priority, n)
 				}
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"slices"
+	"unsafe"
 
 	"github.com/portcullis-gateway/portcullis/modules/trie"
 )
@@ -23,6 +24,24 @@ func compareEntries[V any](a, b entry[V]) int {
 type leaf[V any] struct {
 	one  *rule[V]    // the only rule, if it is for any port
 	more *entries[V] // otherwise
+}
+
+// A home is a rule that was the first at its place, with all that a search reads
+// of the place: one piece of memory to wait for.
+type home[V any] struct {
+	room trie.Room[leaf[V]]
+	rule rule[V]
+	path [32]byte // of the place, if it is not longer
+}
+
+func newHome[V any](r *rule[V]) *home[V] { return &home[V]{rule: *r} }
+
+// text answers the key of the place in the memory of the home.
+func (h *home[V]) text(key string) string {
+	if key == "" || len(key) > len(h.path) {
+		return key
+	}
+	return unsafe.String(&h.path[0], copy(h.path[:], key))
 }
 
 // entries are several rules, in the order in which they are tried, or a crowd.

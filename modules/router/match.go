@@ -9,7 +9,7 @@ func (x *Index[V]) Match(r *Request) (Match[V], bool) {
 	if s.best == nil {
 		return Match[V]{}, false
 	}
-	return Match[V]{Value: s.best.value, Path: s.best.found(r.Path)}, true
+	return Match[V]{Value: &s.best.value, Path: s.best.found(r.Path)}, true
 }
 
 // A search is one match under way.

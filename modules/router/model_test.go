@@ -251,10 +251,10 @@ func checkMatch(t *rapid.T, x *router.Index[uuid.UUID], m model, r *router.Reque
 	switch {
 	case ok != (want != nil):
 		t.Fatalf("%+v: Match = %v, %v; want %v", r, got.Value, ok, want)
-	case ok && (got.Value != want.ID || got.Prefix != prefix):
+	case ok && (*got.Value != want.ID || got.Prefix != prefix):
 		t.Fatalf("%+v: Match = %v with prefix %q; want %v with %q", r, got.Value, got.Prefix, want.ID, prefix)
 	}
-	if e := x.Explain(r, 3); (e.Matched != nil) != ok || ok && e.Matched.Route.ID != got.Value {
+	if e := x.Explain(r, 3); (e.Matched != nil) != ok || ok && e.Matched.Route.ID != *got.Value {
 		t.Fatalf("%+v: Explain says %+v, but Match %v", r, e.Matched, got.Value)
 	}
 }

@@ -44,8 +44,9 @@ type Request struct {
 
 // Match is the outcome of routing a request.
 type Match[V any] struct {
-	// Value is what was given to Add along with the route.
-	Value V
+	// Value is what was given to Add along with the route, as the index keeps
+	// it.
+	Value *V
 
 	Path
 }

@@ -58,11 +58,11 @@ func TestAdd_replacesARouteThatRanksTheSame(t *testing.T) {
 	old := add(b, "old")
 	x := add(b, "new")
 	req := &router.Request{Path: "/a"}
-	if m, _ := x.Match(req); m.Value != "new" || x.Len() != 2 {
-		t.Errorf("Match = %q, Len = %d", m.Value, x.Len())
+	if m, _ := x.Match(req); *m.Value != "new" || x.Len() != 2 {
+		t.Errorf("Match = %q, Len = %d", *m.Value, x.Len())
 	}
-	if m, _ := old.Match(req); m.Value != "old" {
-		t.Errorf("the old index has changed: Match = %q", m.Value)
+	if m, _ := old.Match(req); *m.Value != "old" {
+		t.Errorf("the old index has changed: Match = %q", *m.Value)
 	}
 }
 
@@ -214,7 +214,7 @@ func FuzzMatch(f *testing.F) {
 		}
 		got, ok := x.Match(r)
 		want, prefix := m.match(r)
-		if ok != (want != nil) || ok && (got.Value != want.ID || got.Prefix != prefix) {
+		if ok != (want != nil) || ok && (*got.Value != want.ID || got.Prefix != prefix) {
 			t.Errorf("%+v: Match = %v with %q, want %v with %q", r, got.Value, got.Prefix, want, prefix)
 		}
 		x.Explain(r, 5)
@@ -234,7 +234,7 @@ func TestMatch_longRequests(t *testing.T) {
 		}
 	}
 	m, ok := e.Index().Match(&router.Request{Host: strings.Repeat("a.", 50_000) + "a", Path: strings.Repeat("/a", 500_000) + "b"})
-	if !ok || m.Value != 5 {
+	if !ok || *m.Value != 5 {
 		t.Errorf("Match = %v, %v", m.Value, ok)
 	}
 }

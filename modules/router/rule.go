@@ -15,12 +15,12 @@ import (
 // several lengths, or with prefixes and regular expressions, is several rules.
 type rule[V any] struct {
 	priority   Priority
-	id         uuid.UUID // of the route, or made from it; for ties
 	route      *entity.Route
-	value      V
 	conditions *conditions // nil: none
 	length     uint32      // of its paths, 0 if they are regular expressions
 	methods    methods
+	id         uuid.UUID // of the route, or made from it; for ties
+	value      V
 }
 
 // outranks reports whether a route is tried before another.
@@ -63,8 +63,9 @@ func (r *rule[V]) found(path string) Path {
 
 // A placed rule is a rule with the keys of the path index that lead to it.
 type placed[V any] struct {
-	rule *rule[V]
+	rule rule[V]
 	keys []string
+	kept *rule[V] // as the index has it; nil: not yet
 }
 
 // compile makes the rules of a route. The error names the field that it is
@@ -76,7 +77,7 @@ func compile[V any](r *entity.Route, v V) ([]placed[V], error) {
 	}
 	var list []placed[V]
 	for _, s := range split(r) {
-		p := placed[V]{keys: s.paths, rule: &rule[V]{
+		p := placed[V]{keys: s.paths, rule: rule[V]{
 			priority:   priority(r, s.regex, s.length),
 			id:         s.id,
 			route:      r,

@@ -107,7 +107,7 @@ func checkOutcome(t *testing.T, line transcriptLine, x *router.Index[string], r 
 	m, ok := x.Match(r)
 	got := []string{"none"}
 	if ok {
-		got = []string{m.Value}
+		got = []string{*m.Value}
 	}
 	for _, w := range want[1:] {
 		switch name, _, _ := strings.Cut(w, "="); {

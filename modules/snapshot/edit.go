@@ -20,7 +20,7 @@ type edit struct {
 	base  *Snapshot
 	image *store.Image
 
-	routes    *router.Edit[*Route]
+	routes    *router.Edit[Route]
 	streams   *router.StreamEdit[*Route]
 	services  *trie.Edit[*Service]
 	upstreams *trie.Edit[*Upstream]

@@ -19,7 +19,9 @@ import (
 type Route struct {
 	*entity.Route
 
-	Protocols                           []string
+	GRPC      bool // it is for gRPC, else for HTTP
+	Encrypted bool // it is for encrypted connections only
+
 	StripPath, PreserveHost             bool
 	RequestBuffering, ResponseBuffering bool
 
@@ -29,15 +31,23 @@ type Route struct {
 	cell    plugin.Cell
 }
 
-func newRoute(r *entity.Route, plugins *plugin.Bindings) *Route {
-	route := &Route{
-		Route: r, Protocols: r.Protocols, StripPath: r.StripPath, PreserveHost: r.PreserveHost,
-		RequestBuffering: r.RequestBuffering, ResponseBuffering: r.ResponseBuffering, plugins: plugins,
-	}
+func newRoute(r *entity.Route, plugins *plugin.Bindings) Route {
+	has := func(protocol string) bool { return slices.Contains(r.Protocols, protocol) }
+	var service uuid.UUID
 	if r.Service != nil {
-		route.served, route.service = true, r.Service.ID
+		service = r.Service.ID
 	}
-	return route
+	return Route{
+		Route:            r,
+		GRPC:             has("grpc") || has("grpcs"),
+		Encrypted:        has("https") && !has("http") || has("grpcs") && !has("grpc"),
+		StripPath:        r.StripPath,
+		PreserveHost:     r.PreserveHost,
+		RequestBuffering: r.RequestBuffering, ResponseBuffering: r.ResponseBuffering,
+		served:  r.Service != nil,
+		service: service,
+		plugins: plugins,
+	}
 }
 
 func (e *edit) changeRoute(c store.Change) {
@@ -62,11 +72,10 @@ func (e *edit) addRoute(row *store.Row) {
 	r.PathHandling = ""
 	r.Tags = nil
 	var err error
-	route := newRoute(r, e.bindings("route", row.ID))
-	if forHTTP(r.Protocols) {
-		err = e.routes.Add(r, route)
+	if bound := e.bindings("route", row.ID); forHTTP(r.Protocols) {
+		err = e.routes.Add(r, newRoute(r, bound))
 	} else {
-		err = e.streams.Add(r, route)
+		err = e.streams.Add(r, new(newRoute(r, bound)))
 	}
 	if err != nil {
 		e.problem("routes", row.ID, err)

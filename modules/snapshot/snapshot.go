@@ -19,7 +19,7 @@ import (
 // Snapshot is the compiled world. It never changes: Apply makes the next one,
 // which shares with it all that the changes do not touch.
 type Snapshot struct {
-	routes    *router.Index[*Route]
+	routes    *router.Index[Route]
 	streams   *router.StreamIndex[*Route]
 	services  trie.Map[*Service]  // by the 16 bytes of the id
 	upstreams trie.Map[*Upstream] // by name, as services name them
@@ -65,7 +65,7 @@ type Match struct {
 func New(im *store.Image, pools *balancer.Pools) *Snapshot { return build(im, pools, nil) }
 
 func build(im *store.Image, pools *balancer.Pools, loader *plugin.Loader) *Snapshot {
-	empty := &Snapshot{routes: router.New[*Route](), streams: router.NewStreams[*Route](), certs: certs.New(), pools: pools, loader: loader}
+	empty := &Snapshot{routes: router.New[Route](), streams: router.NewStreams[*Route](), certs: certs.New(), pools: pools, loader: loader}
 	e := empty.edit(im)
 	for _, table := range []string{"certificates", "snis", "upstreams", "services", "plugins", "routes"} {
 		im.Ascend(table, uuid.Nil, func(r *store.Row) bool {

@@ -17,8 +17,19 @@ func NewOwner() Owner { return Owner(owners.Add(1)) }
 
 // Put sets the value of a key on behalf of a batch. Copies of the map that
 // were taken before the batch began do not change.
-func (m *Map[V]) Put(o Owner, key string, v V) {
-	root, added := m.root.put(o, key, 0, v)
+func (m *Map[V]) Put(o Owner, key string, v V) { m.put(o, nil, key, v) }
+
+// Room is what a map takes of memory for a key and its value. One that lies
+// beside what the value refers to, in one piece of memory, spares those who look
+// the key up a wait for memory. It serves one key of one map.
+type Room[V any] struct{ node node[V] }
+
+// PutIn does what Put does, and keeps key and value in the room until another
+// batch changes them or what is below the key.
+func (m *Map[V]) PutIn(o Owner, room *Room[V], key string, v V) { m.put(o, &room.node, key, v) }
+
+func (m *Map[V]) put(o Owner, room *node[V], key string, v V) {
+	root, added := m.root.put(o, room, key, 0, v)
 	m.root = root
 	if added {
 		m.size++

@@ -1,5 +1,7 @@
 package trie
 
+import "strings"
+
 // A node stands for the keys that start with its own. It is written only by
 // the owner it is stamped with; see Owner.
 //
@@ -20,8 +22,13 @@ type edge[V any] struct {
 	node *node[V]
 }
 
-func newNode[V any](o Owner, key string) *node[V] {
-	return &node[V]{key: key, stamp: uint64(o) << 1}
+// newNode makes a node in the room; nil: anywhere.
+func newNode[V any](o Owner, room *node[V], key string) *node[V] {
+	if room == nil {
+		room = new(node[V])
+	}
+	room.key, room.stamp = key, uint64(o)<<1
+	return room
 }
 
 func (n *node[V]) full() bool { return n.stamp&1 != 0 }
@@ -31,10 +38,12 @@ func (n *node[V]) set(v V) {
 	n.stamp |= 1
 }
 
+// clear forgets the value, and the memory that the key was put with.
 func (n *node[V]) clear() {
 	var none V
 	n.value = none
 	n.stamp &^= 1
+	n.key = strings.Clone(n.key)
 }
 
 // child answers the child that b leads to, or nil.
@@ -96,10 +105,11 @@ func (n *node[V]) unlink(i int) {
 }
 
 // put answers the tree of n with one key set, and whether the key is new. The
-// first bytes of the key, as many as known says, are those of n.
-func (n *node[V]) put(o Owner, key string, known int, v V) (*node[V], bool) {
+// key's own node is made in the room. The first bytes of the key, as many as
+// known says, are those of n.
+func (n *node[V]) put(o Owner, room *node[V], key string, known int, v V) (*node[V], bool) {
 	if n == nil {
-		n = newNode[V](o, key)
+		n = newNode(o, room, key)
 		n.set(v)
 		return n, true
 	}
@@ -107,25 +117,35 @@ func (n *node[V]) put(o Owner, key string, known int, v V) (*node[V], bool) {
 	for common < min(len(key), len(n.key)) && key[common] == n.key[common] {
 		common++
 	}
-	if common < len(n.key) {
-		upper := newNode[V](o, key[:common])
+	here := common == len(key)
+	switch {
+	case common == len(n.key):
+		n = n.own(o)
+		if here && room != nil {
+			*room = *n
+			n = room
+		}
+	case here:
+		upper := newNode(o, room, key)
 		upper.link(n)
 		n = upper
-	} else {
-		n = n.own(o)
+	default:
+		upper := newNode[V](o, nil, strings.Clone(key[:common]))
+		upper.link(n)
+		n = upper
 	}
-	if common == len(key) {
+	if here {
 		added := !n.full()
 		n.set(v)
 		return n, added
 	}
 	i, ok := n.find(key[common])
 	if !ok {
-		child, _ := (*node[V])(nil).put(o, key, common, v)
+		child, _ := (*node[V])(nil).put(o, room, key, common, v)
 		n.link(child)
 		return n, true
 	}
-	child, added := n.edges[i].node.put(o, key, common, v)
+	child, added := n.edges[i].node.put(o, room, key, common, v)
 	n.edges[i].node = child
 	return n, added
 }
