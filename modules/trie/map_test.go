@@ -101,6 +101,37 @@ func TestMap_behavesAsAMap(t *testing.T) {
 	})
 }
 
+// A room may be taken for keys of all kinds: new ones, those at which others part
+// already, and those that are there.
+func TestMap_putInARoom(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var m trie.Map[int]
+		model := map[string]int{}
+		owner := trie.NewOwner()
+		for i := range rapid.IntRange(0, 40).Draw(t, "changes") {
+			key := keys.Draw(t, "key")
+			switch rapid.IntRange(0, 4).Draw(t, "kind") {
+			case 0:
+				m.Delete(owner, key)
+				delete(model, key)
+			case 1:
+				owner = trie.NewOwner()
+			default:
+				before, content := m, entries(m)
+				if rapid.Bool().Draw(t, "by another owner") {
+					owner = trie.NewOwner()
+				} else {
+					before, content = trie.Map[int]{}, map[string]int{}
+				}
+				m.PutIn(owner, new(trie.Room[int]), key, i)
+				model[key] = i
+				checkSame(t, "the map before", before, content)
+			}
+			checkSame(t, "the map", m, model)
+		}
+	})
+}
+
 func TestMap_prefixes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		e := trie.Map[string]{}.Edit()
