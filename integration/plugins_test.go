@@ -93,13 +93,46 @@ func TestPlugins_ordering(t *testing.T) {
 func TestPlugins_refusedConfigurations(t *testing.T) {
 	t.Parallel()
 	p := secured(t)
-	for body, fields := range map[string]string{
-		`{"name":"nope"}`: `{"name":"plugin 'nope' not enabled; add it to the 'plugins' configuration property"}`,
-		`{"name":"key-auth","config":{"key_names":3}}`:              `{"config":{"key_names":"expected an array"}}`,
-		`{"name":"key-auth","config":{"hide_credentials":"maybe"}}`: `{"config":{"hide_credentials":"expected a boolean"}}`,
-		`{"name":"key-auth","consumer":{"username":"anna"}}`:        `{"consumer":"value must be null"}`,
+	const gone = "c5b6b8b9-1d43-4a3f-9e5c-0f3f4c3e6a11"
+	for _, tt := range []struct {
+		path, body   string
+		status, code int
+		name, fields string
+	}{
+		{"/plugins", `{"name":"nope"}`, 400, 2, "schema violation",
+			`{"name":"plugin 'nope' not enabled; add it to the 'plugins' configuration property"}`},
+		{"/plugins", `{}`, 400, 2, "schema violation", `{"name":"required field missing"}`},
+		{"/plugins", `{"name":"key-auth","config":{"key_names":3}}`, 400, 2, "schema violation",
+			`{"config":{"key_names":"expected an array"}}`},
+		{"/plugins", `{"name":"key-auth","config":{"hide_credentials":"maybe"}}`, 400, 2, "schema violation",
+			`{"config":{"hide_credentials":"expected a boolean"}}`},
+		{"/plugins", `{"name":"key-auth","config":{"nope":1}}`, 400, 2, "schema violation", `{"config":{"nope":"unknown field"}}`},
+		{"/plugins", `{"name":"key-auth","protocols":["tcp"]}`, 400, 2, "schema violation",
+			`{"protocols":["expected one of: grpc, grpcs, http, https"]}`},
+		{"/plugins", `{"name":"acl","config":{"allow":["a"],"deny":["b"]}}`, 400, 2, "schema violation",
+			`{"@entity":["exactly one of these fields must be non-empty: 'config.allow', 'config.deny'"]}`},
+		{"/plugins", `{"name":"request-termination","config":{"message":"a","body":"b"}}`, 400, 2, "schema violation",
+			`{"config":"message cannot be used with content_type or body"}`},
+		{"/plugins", `{"name":"rate-limiting","config":{"second":10,"minute":5}}`, 400, 2, "schema violation",
+			`{"config":"The limit for minute(5.0) cannot be lower than the limit for second(10.0)"}`},
+		{"/plugins", `{"name":"rate-limiting","config":{"minute":5,"limit_by":"header"}}`, 400, 2, "schema violation",
+			`{"@entity":["failed conditional validation given value of field 'config.limit_by'"],"config":{"header_name":"required field missing"}}`},
+		{"/plugins", `{"name":"jwt","config":{"maximum_expiration":5,"claims_to_verify":["nbf"]}}`, 400, 2, "schema violation",
+			`{"@entity":["failed conditional validation given value of field 'config.maximum_expiration'"],"config":{"claims_to_verify":"expected to contain: exp"}}`},
+		{"/plugins", `{"name":"key-auth","consumer":{"username":"anna"}}`, 400, 2, "schema violation", `{"consumer":"value must be null"}`},
+		{"/consumers/anna/plugins", `{"name":"acl","config":{"allow":["a"]}}`, 400, 2, "schema violation", `{"consumer":"value must be null"}`},
+		{"/plugins", `{"name":"correlation-id","consumer":{"id":"` + gone + `"}}`, 400, 4, "foreign key violation",
+			`{"consumer":{"id":"` + gone + `"}}`},
+		{"/plugins", `{"name":"correlation-id","consumer":{"username":"ghost"}}`, 400, 13, "foreign keys unresolved",
+			`{"consumer":{"username":"the foreign key cannot be resolved with '{username=\"ghost\"}' for an existing 'consumers' entity"}}`},
+		{"/routes/a/plugins", `{"name":"key-auth"}`, 409, 5, "unique constraint violation", ""},
+		{"/consumers/anna/key-auth", `{"key":"k"}`, 409, 5, "unique constraint violation", `{"key":"k"}`},
+		{"/key-auths", `{"key":"new"}`, 400, 2, "schema violation", `{"consumer":"required field missing"}`},
+		{"/key-auths", `{"key":"new","consumer":{"id":"` + gone + `"}}`, 400, 4, "foreign key violation", `{"consumer":{"id":"` + gone + `"}}`},
+		{"/consumers/anna/jwt", `{"algorithm":"RS256","rsa_public_key":"x"}`, 400, 2, "schema violation",
+			`{"@entity":["failed conditional validation given value of field 'algorithm'"],"rsa_public_key":"invalid key"}`},
 	} {
-		a := p.admin("POST", "/plugins", body, 400)
+		a := p.admin("POST", tt.path, tt.body, tt.status)
 		var got struct {
 			Code   int             `json:"code"`
 			Name   string          `json:"name"`
@@ -108,9 +141,12 @@ func TestPlugins_refusedConfigurations(t *testing.T) {
 		if err := json.Unmarshal([]byte(a.body), &got); err != nil {
 			t.Fatal(err)
 		}
-		if got.Code != 2 || got.Name != "schema violation" || string(got.Fields) != fields {
-			t.Errorf("%s: got %s, want the fields %s", body, a.body, fields)
+		if got.Code != tt.code || got.Name != tt.name || tt.fields != "" && string(got.Fields) != tt.fields {
+			t.Errorf("%s %s: got %s, want %d %s and the fields %s", tt.path, tt.body, a.body, tt.code, tt.name, tt.fields)
 		}
+	}
+	if a := p.admin("GET", "/plugins", "", 200); strings.Count(a.body, `"name":`) != 1 {
+		t.Errorf("something was left behind: %s", a.body)
 	}
 }
 
