@@ -27,7 +27,7 @@ func init() { caddy.RegisterModule(new(Plugin)) }
 // Plugin answers requests instead of their service: for maintenance, for a path
 // that is gone, or to see what a request looks like when it arrives.
 type Plugin struct {
-	// The status of the answer, from 100 to 599. Default: 503.
+	// The status of the answer, from 200 to 599. Default: 503.
 	StatusCode int `json:"status_code"`
 
 	// A text, which is answered as `{"message": "…"}`. Default: one that goes
@@ -74,13 +74,17 @@ func (*Plugin) Describe() entity.PluginKind {
 
 // check judges what does not go together, in Kong's order.
 func check(o schema.Object) string {
-	switch echo, _ := o["echo"].(bool); {
+	echo, _ := o["echo"].(bool)
+	status, _ := o["status_code"].(int64)
+	switch {
 	case o["message"] != nil && (o["content_type"] != nil || o["body"] != nil):
 		return "message cannot be used with content_type or body"
 	case o["content_type"] != nil && o["body"] == nil:
 		return "content_type requires a body"
 	case echo && o["body"] != nil:
 		return "echo cannot be used with content_type and body"
+	case status != 0 && status < 200:
+		return "status_code must be 200 at least: what is below ends no request"
 	}
 	return ""
 }

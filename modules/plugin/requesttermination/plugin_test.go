@@ -67,6 +67,7 @@ func TestRequestTermination_refusesWhatDoesNotGoTogether(t *testing.T) {
 		`{"content_type": "text/html"}`: "config: content_type requires a body",
 		`{"echo": true, "body": "b"}`:   "config: echo cannot be used with content_type and body",
 		`{"status_code": 99}`:           "value should be between 100 and 599",
+		`{"status_code": 101}`:          "config: status_code must be 200 at least",
 		`{"statuscode": 200}`:           "unknown field",
 
 		`{"echo": true, "content_type": "text/html"}`:                "config: content_type requires a body",
