@@ -52,6 +52,11 @@ type PluginKind struct {
 	// Routed says that the plugin does something for requests with a route only.
 	Routed bool
 
+	// Forgets says that the plugin keeps no text of a request when its phases are
+	// over, such as a header's value: what it needs longer it copies. The memory
+	// of requests on which only such plugins act is used again.
+	Forgets bool
+
 	// Tables are the entities that the plugin brings, such as credentials:
 	// new ones for each catalog, parents before children.
 	Tables []*schema.Table

@@ -58,6 +58,26 @@ func (fs Fields) Without(name string) Fields {
 	return fs[:n]
 }
 
+// Set puts the value in the place of those of all fields with the name, as Append
+// does. It changes the list itself.
+func (fs Fields) Set(name, value string) Fields {
+	for i := range fs {
+		if fs[i].Name == name {
+			fs[i].Value = unbroken(value)
+			return append(fs[:i+1], fs[i+1:].Without(name)...)
+		}
+	}
+	return fs.Append(name, value)
+}
+
+// Size is how many bytes the field lines take.
+func (fs Fields) Size() (n int64) {
+	for i := range fs {
+		n += int64(len(fs[i].Name) + len(fs[i].Value) + len(": \r\n"))
+	}
+	return n
+}
+
 // Append appends a field of anybody's, if its name is one. Line breaks in the value,
 // which would make another line of it, become blanks.
 func (fs Fields) Append(name, value string) Fields {
@@ -214,13 +234,13 @@ func unbroken(value string) string {
 
 var breaks = strings.NewReplacer("\r", " ", "\n", " ")
 
-// A HeadWriter is a ResponseWriter that has heads as they are sent and received: as
-// lists. To make headers of them takes time, and few look at all of it.
+// A HeadReader has the head of a request as it was received: as a list. To make a
+// header of it takes time, and few look at all of it.
+type HeadReader interface{ RequestHead() *Head }
+
+// A HeadWriter is a ResponseWriter that takes heads as they are sent: as lists.
 type HeadWriter interface {
 	http.ResponseWriter
-
-	// RequestHead is the head of the request.
-	RequestHead() *Head
 
 	// WriteHead is WriteHeader for an answer with a body but no trailers, or without
 	// one. Its fields but those of the connection are sent as they are, besides those that are in Header already
@@ -229,10 +249,29 @@ type HeadWriter interface {
 	WriteHead(status int, head *Head)
 }
 
+// WriteHead does what is told of HeadWriter with any ResponseWriter.
+func WriteHead(w http.ResponseWriter, status int, head *Head) {
+	if hw, ok := w.(HeadWriter); ok {
+		hw.WriteHead(status, head)
+		return
+	}
+	head.Expose(w.Header())
+	w.WriteHeader(status)
+}
+
+// Expose puts the fields of an answer into its header, as CopyTo does. Nothing is to
+// be guessed.
+func (h *Head) Expose(to http.Header) {
+	h.CopyTo(to)
+	if len(to["Content-Type"]) == 0 {
+		to["Content-Type"] = nil
+	}
+}
+
 // Expand makes the header of a request that has none yet, for a handler that does
-// not know of HeadWriter.
+// not know of HeadReader.
 func Expand(w http.ResponseWriter, r *http.Request) {
-	if hw, ok := w.(HeadWriter); ok && r.Header == nil {
-		r.Header = hw.RequestHead().Header()
+	if hr, ok := w.(HeadReader); ok && r.Header == nil {
+		r.Header = hr.RequestHead().Header()
 	}
 }

@@ -43,7 +43,7 @@ func TestServer_lists(t *testing.T) {
 			addr := start(t, &Server{Lists: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				hw := w.(HeadWriter)
 				want := Fields{{"X", "1"}, {"A-B", "2"}, {"X", "3"}}
-				if got := hw.RequestHead().Fields; r.Header != nil || !reflect.DeepEqual(got, want) {
+				if got := w.(HeadReader).RequestHead().Fields; r.Header != nil || !reflect.DeepEqual(got, want) {
 					t.Errorf("got %q and a header of %q, want %q and none", got, r.Header, want)
 				}
 				Expand(w, r)

@@ -75,7 +75,7 @@ func (x *exchange) recyclable() bool {
 	return !x.body.any() && x.request.MultipartForm == nil && x.ctx.unasked()
 }
 
-// RequestHead implements HeadWriter.
+// RequestHead implements HeadReader.
 func (w *response) RequestHead() *Head { return &w.exchange.head }
 
 // WriteHead implements HeadWriter.
@@ -95,10 +95,8 @@ func (w *response) WriteHead(status int, head *Head) {
 func (w *response) Header() http.Header {
 	h := w.conn.header
 	if w.head != nil {
-		w.head.CopyTo(h)
-		if w.head = nil; len(h["Content-Type"]) == 0 {
-			h["Content-Type"] = nil // nothing is guessed
-		}
+		w.head.Expose(h)
+		w.head = nil
 	}
 	return h
 }
@@ -434,6 +432,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 var (
 	_ http.Flusher    = (*response)(nil)
 	_ http.Hijacker   = (*response)(nil)
+	_ HeadReader      = (*response)(nil)
 	_ HeadWriter      = (*response)(nil)
 	_ io.ReaderFrom   = (*response)(nil)
 	_ io.StringWriter = (*response)(nil)

@@ -141,11 +141,12 @@ func (g *Globals) Unrouted() *Chain {
 type Chain struct {
 	steps    []step
 	order    []int // of steps in the phase access, if it is another one
-	wraps    bool  // there may be filters or middleware: the response is written through a Writer
+	wraps    bool  // something may look at the response: it is written through a Writer
 	rewrites bool
 	logs     bool
 	stands   bool // something may stand between clients and services
 	keeps    bool // something of a request may be in use when it is over
+	texts    bool // so may a text of it
 }
 
 // A step is one plugin of a chain, in the configurations that a request may
@@ -241,11 +242,12 @@ func compile(g *Globals, route, service *Bindings, serviceID uuid.UUID, stream b
 	})
 	for i := range c.steps {
 		c.steps[i].each(g, func(in *Instance) {
-			c.wraps = c.wraps || in.takes.header != nil || in.takes.body != nil || in.takes.middleware != nil
+			c.wraps = c.wraps || in.takes.header != nil || in.takes.body != nil || in.takes.middleware != nil || in.takes.log != nil
 			c.stands = c.stands || in.takes.around != nil
 			c.rewrites = c.rewrites || in.takes.rewrite != nil
 			c.logs = c.logs || in.takes.log != nil
 			c.keeps = c.keeps || in.takes.middleware != nil
+			c.texts = c.texts || !in.forgets
 		})
 	}
 	c.order = c.ordering()
@@ -328,6 +330,9 @@ func (c *Chain) Len() int {
 // so that its memory can serve the next. Middleware may have passed the request to
 // anybody; what plugins keep in other phases is their own.
 func (c *Chain) Forgets() bool { return c == nil || !c.keeps }
+
+// ForgetsTexts reports whether they keep no text of it either.
+func (c *Chain) ForgetsTexts() bool { return c == nil || !c.texts }
 
 // choose answers the instance of a step for a consumer, who may be nil.
 func (s *step) choose(g *Globals, consumer *uuid.UUID) *Instance {

@@ -1,10 +1,8 @@
 package plugin
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -14,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/http1"
 	"github.com/portcullis-gateway/portcullis/modules/router"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
@@ -74,6 +73,10 @@ type Host interface {
 	// Answer writes the answer of a plugin.
 	Answer(*Answer)
 
+	// UpstreamURI is the path and query for the service, also if it was not asked;
+	// empty: there is none.
+	UpstreamURI() string
+
 	// Heading is called before the header filters and the head of a response.
 	Heading(status int)
 }
@@ -81,14 +84,10 @@ type Host interface {
 // An Exchange is one request on its way through the gateway and its response on
 // the way back, as plugins see them (in Kong, the PDK). It belongs to one
 // goroutine and is used again when the request is over, and so may be the request,
-// its headers and their lists of values: keep nothing of it, texts excepted. Only
-// Middleware may keep the request that it got, and what is in it.
+// its headers and their lists of values: keep nothing of it but texts, and not even
+// these if the plugin says that it Forgets. Only Middleware may keep the request that
+// it got, and what is in it.
 type Exchange struct {
-	// Request is what the client sent, with the changes of plugins that are
-	// handlers of Caddy. Do not change it: see UpstreamHeader and the other
-	// methods about the upstream.
-	Request *http.Request
-
 	ID       string         // of the request: 32 hexadecimal digits
 	Client   netip.AddrPort // who asks, by trusted_ips and real_ip_header; invalid on a Unix socket
 	Start    time.Time
@@ -115,6 +114,8 @@ type Exchange struct {
 	Outcome Outcome
 
 	host     Host
+	request  *http.Request
+	head     *http1.Head // that the request's Header is made of; nil: it has one
 	noted    []Noted
 	upstream Upstream
 	writer   Writer
@@ -143,7 +144,6 @@ type Outcome struct {
 	ResponseSize   int64
 	BodySent       int64 // bytes of the response's body
 	Tries          []Try
-	UpstreamURI    string // path and query for the service, also if it was not asked; empty: there is none
 
 	Request time.Duration // from the request's head to the end of the response
 	Gateway time.Duration // spent in the gateway: Kong's latencies.kong
@@ -155,7 +155,7 @@ type Outcome struct {
 
 // A Try is one attempt to reach a target.
 type Try struct {
-	Address  netip.AddrPort
+	Address  string        // "ip:port"
 	Start    time.Time     // when the choice of an address began
 	Duration time.Duration // that the choice took
 	State    string        // failed, or empty
@@ -268,9 +268,10 @@ func (c *Chain) access(x *Exchange, from int) error {
 			}
 		case in.middleware != nil:
 			x.run.at = i
+			x.Request() // has a Header from now on
 			w, r := x.host.Current()
 			err := in.middleware.Around(x, w, r, func(w http.ResponseWriter, r *http.Request) error {
-				x.Request = r
+				x.Accept(r, nil)
 				x.host.Replace(w, r)
 				err := c.access(x, position+1)
 				if a := (*Answer)(nil); errors.As(err, &a) {
@@ -279,7 +280,7 @@ func (c *Chain) access(x *Exchange, from int) error {
 				}
 				return err
 			})
-			x.Request = r
+			x.Accept(r, nil)
 			x.host.Replace(w, r)
 			x.run.rest(c, position+1, x.Consumer)
 			return in.explain(err)
@@ -340,24 +341,6 @@ func (c *Chain) headerFilters(x *Exchange) {
 	}
 }
 
-// ResponseHeader are the headers of the response, which a HeaderFilter may
-// change; in the phase log they are those that were sent. What the server
-// itself adds, such as Date, is not among them.
-func (x *Exchange) ResponseHeader() http.Header { return x.writer.Header() }
-
-// Status is that of the response, from the phase header filter on.
-func (x *Exchange) Status() int { return x.writer.status }
-
-// SetStatus changes it, in that phase.
-func (x *Exchange) SetStatus(status int) { x.writer.status = status }
-
-// Answered reports whether a plugin made the response (kong.response.get_source
-// is "exit").
-func (x *Exchange) Answered() bool { return x.answered }
-
-// Answering notes that a plugin made the response.
-func (x *Exchange) Answering() { x.answered = true }
-
 // Upstream are the changes that plugins made to what the service gets.
 type Upstream struct {
 	Method  string      // empty: the client's
@@ -400,50 +383,8 @@ func (x *Exchange) SetHost(host string) { x.upstream.Host = host }
 // had their say. It must be escaped and begin with a slash.
 func (x *Exchange) SetPath(path string) { x.upstream.path = &path }
 
-// Query is the query without "?", with changes of plugins before.
-func (x *Exchange) Query() string {
-	if q := x.upstream.query; q != nil {
-		return *q
-	}
-	return x.Request.URL.RawQuery
-}
-
 // SetQuery replaces the query; it has no "?".
 func (x *Exchange) SetQuery(query string) { x.upstream.query = &query }
-
-// ErrBodyTooLarge is the answer of Body to bodies that are larger than asked
-// for.
-var ErrBodyTooLarge = errors.New("the request's body is too large to be read")
-
-// Body reads the whole body of the request, with changes of plugins before. The
-// service gets it all the same. A body of more than max bytes is not read:
-// ErrBodyTooLarge says so, and what was read stays part of the request.
-func (x *Exchange) Body(max int64) ([]byte, error) {
-	u := &x.upstream
-	if u.bodySet {
-		return u.body, nil
-	}
-	r := x.Request
-	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
-		return nil, nil
-	}
-	if r.ContentLength > max {
-		return nil, ErrBodyTooLarge
-	}
-	b, err := io.ReadAll(io.LimitReader(r.Body, max+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > max {
-		r.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(bytes.NewReader(b), r.Body), r.Body}
-		return nil, ErrBodyTooLarge
-	}
-	u.body, u.bodySet = b, true
-	return b, nil
-}
 
 // SetBody replaces the body that the service gets.
 func (x *Exchange) SetBody(b []byte) { x.upstream.body, x.upstream.bodySet = b, true }

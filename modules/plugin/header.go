@@ -37,7 +37,9 @@ func (u *Upstream) edit(name, value string) {
 func (x *Exchange) UpstreamHeader() http.Header {
 	u := &x.upstream
 	if u.Header == nil {
-		if u.Header = maps.Clone(x.Request.Header); u.Header == nil {
+		if x.request.Header == nil && x.head != nil {
+			u.Header = x.head.Fields.Header()
+		} else if u.Header = maps.Clone(x.request.Header); u.Header == nil {
 			u.Header = http.Header{}
 		}
 		for _, e := range u.edits {
@@ -54,7 +56,7 @@ func (x *Exchange) UpstreamHeader() http.Header {
 func (x *Exchange) Header() http.Header {
 	u := &x.upstream
 	if u.Header == nil && len(u.edits) == 0 {
-		return x.Request.Header
+		return x.Request().Header
 	}
 	return x.UpstreamHeader()
 }
@@ -62,19 +64,59 @@ func (x *Exchange) Header() http.Header {
 // Values are those of one of these headers: to be read only. The name is in
 // canonical form.
 func (x *Exchange) Values(name string) []string {
+	if h, e := x.current(name); e != nil {
+		return e.values()
+	} else if h != nil || x.head == nil {
+		return h[name]
+	}
+	return x.head.Values(name)
+}
+
+// First is the first of these values; empty if there is none.
+func (x *Exchange) First(name string) string {
+	h, e := x.current(name)
+	if e != nil {
+		return e.Value[0]
+	} else if h == nil && x.head != nil {
+		return x.head.Get(name)
+	}
+	if values := h[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+// Has reports whether there is one.
+func (x *Exchange) Has(name string) bool {
+	h, e := x.current(name)
+	if e != nil {
+		return e.Value[0] != ""
+	} else if h == nil && x.head != nil {
+		return x.head.Has(name)
+	}
+	return len(h[name]) > 0
+}
+
+// current answers where the values of a header are: in an edit of it, in a header or,
+// if there is neither, in the head.
+func (x *Exchange) current(name string) (http.Header, *Edit) {
 	u := &x.upstream
 	if u.Header != nil {
-		return u.Header[name]
+		return u.Header, nil
 	}
 	for i := range u.edits {
-		if e := &u.edits[i]; e.Name == name {
-			if e.Value[0] == "" {
-				return nil
-			}
-			return e.Value[:]
+		if u.edits[i].Name == name {
+			return nil, &u.edits[i]
 		}
 	}
-	return x.Request.Header[name]
+	return x.request.Header, nil
+}
+
+func (e *Edit) values() []string {
+	if e.Value[0] == "" {
+		return nil
+	}
+	return e.Value[:]
 }
 
 // SetUpstreamHeader sets a header that the service gets. An empty value deletes
@@ -87,7 +129,7 @@ func (x *Exchange) SetUpstreamHeader(name, value string) {
 func (x *Exchange) setUpstream(name, value string) {
 	u := &x.upstream
 	switch {
-	case value == "" && x.Values(name) == nil:
+	case value == "" && !x.Has(name):
 	case u.Header == nil && !known(name):
 		u.edit(name, value)
 	case value == "":

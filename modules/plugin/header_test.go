@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"reflect"
 	"testing"
+
+	"github.com/portcullis-gateway/portcullis/modules/http1"
 )
 
 // TestUpstreamHeader_editsAreLikeAMap makes the same changes through an exchange and
@@ -17,7 +19,12 @@ func TestUpstreamHeader_editsAreLikeAMap(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		client := http.Header{"X-Consumer-Id": {"forged", "twice"}, "Via": {"1.1 a"}, "Apikey": {"k"}}
 		want := maps.Clone(client)
-		x := &Exchange{Request: &http.Request{Header: maps.Clone(client)}}
+		x := new(Exchange)
+		if seed%2 == 0 {
+			x.Accept(&http.Request{Header: maps.Clone(client)}, nil)
+		} else { // the header is not made yet
+			x.Accept(new(http.Request), &http1.Head{Fields: http1.Fields{}.AppendHeader(client)})
+		}
 		for step := range 12 {
 			name := names[random.IntN(len(names))]
 			key := http.CanonicalHeaderKey(name)
@@ -42,6 +49,9 @@ func TestUpstreamHeader_editsAreLikeAMap(t *testing.T) {
 				if got := x.Values(key); !reflect.DeepEqual(got, want[key]) && len(got)+len(want[key]) > 0 {
 					t.Fatalf("seed %d, step %d, %s: %s is %q, want %q", seed, step, did, key, got, want[key])
 				}
+				if first, has := x.First(key), x.Has(key); first != want.Get(key) || has != (len(want[key]) > 0) {
+					t.Fatalf("seed %d, step %d, %s: %s is first %q, is there: %v, want %q", seed, step, did, key, first, has, want[key])
+				}
 			}
 			if step%5 == 4 {
 				if got := x.Header(); !reflect.DeepEqual(got, want) {
@@ -49,15 +59,16 @@ func TestUpstreamHeader_editsAreLikeAMap(t *testing.T) {
 				}
 			}
 		}
-		if !reflect.DeepEqual(x.Request.Header, client) {
-			t.Fatalf("seed %d: the request was changed to %v", seed, x.Request.Header)
+		if got := x.Request().Header; !reflect.DeepEqual(got, client) {
+			t.Fatalf("seed %d: the request was changed to %v", seed, got)
 		}
 	}
 }
 
 // TestSetUpstreamHeader_takesNoMemory of requests that come after the first.
 func TestSetUpstreamHeader_takesNoMemory(t *testing.T) {
-	x := &Exchange{Request: &http.Request{Header: http.Header{"X-Consumer-Id": {"forged"}}}}
+	x := new(Exchange)
+	x.Accept(new(http.Request), &http1.Head{Fields: http1.Fields{{Name: "X-Consumer-Id", Value: "forged"}}})
 	edit := func() {
 		x.upstream.edits = x.upstream.edits[:0]
 		x.SetUpstreamHeader("X-Consumer-Id", "1")

@@ -23,6 +23,7 @@ type module struct {
 	phases          // none if there is an error
 	takes    phases // those of the plugin, for an example
 	priority int
+	forgets  bool  // see entity.PluginKind
 	err      error // why the plugin cannot run; requests that need it get a 500
 	value    any
 	close    func() // nil: there is nothing to give back

@@ -48,6 +48,7 @@ type Loader struct {
 type kind struct {
 	takes    phases
 	priority int
+	forgets  bool
 	adapt    bool
 	err      error
 }
@@ -68,7 +69,8 @@ func (l *Loader) kind(name string) *kind {
 	}
 	module := any(info.New())
 	if d, ok := module.(Described); ok {
-		k.priority, k.takes = d.Describe().Priority, phasesOf(module)
+		described := d.Describe()
+		k.priority, k.forgets, k.takes = described.Priority, described.Forgets, phasesOf(module)
 	} else if l.Adapt != nil {
 		k.takes, k.adapt = phasesOf(l.Example(name)), true
 	} else {
@@ -85,7 +87,7 @@ func (l *Loader) Load(p *entity.Plugin, before *Instance) (in *Instance, loaded 
 		return newInstance(p, before.module), false
 	}
 	k := l.kind(p.Name)
-	m := &module{takes: k.takes, priority: k.priority, err: k.err}
+	m := &module{takes: k.takes, priority: k.priority, forgets: k.forgets, err: k.err}
 	switch {
 	case m.err != nil:
 	case l.Enabled != nil && !l.Enabled(p.Name):

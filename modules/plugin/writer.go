@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+
+	"github.com/portcullis-gateway/portcullis/modules/http1"
 )
 
 // A Writer is a ResponseWriter that shows the response to the filters of a
@@ -13,6 +15,8 @@ type Writer struct {
 	to     http.ResponseWriter
 	chain  *Chain
 	x      *Exchange
+	head   *http1.Head // of the response, besides what is in Header; nil: only that
+	size   int64       // of the head, if it was sent as a list; 0: it was not
 	status int
 	begun  bool
 	sent   int64            // bytes of the body, before filters
@@ -39,7 +43,12 @@ func (w *Writer) Header() http.Header {
 	if w.to == nil {
 		return nil
 	}
-	return w.to.Header()
+	h := w.to.Header()
+	if w.head != nil {
+		w.head.Expose(h)
+		w.head = nil
+	}
+	return h
 }
 
 // WriteHeader runs the header filters and sends the head.
@@ -54,6 +63,29 @@ func (w *Writer) WriteHeader(status int) {
 	w.x.host.Heading(status)
 	w.Head(status)
 	w.to.WriteHeader(w.status)
+}
+
+// WriteHead implements http1.HeadWriter: the same for a head that is a list, and
+// stays one unless a filter wants a header.
+func (w *Writer) WriteHead(status int, head *http1.Head) {
+	if w.begun {
+		return
+	}
+	w.head = head
+	w.x.host.Heading(status)
+	w.Head(status)
+	if w.head == nil {
+		w.to.WriteHeader(w.status)
+		return
+	}
+	w.head = nil // it is the next writer's
+	w.size = head.Size()
+	for name, values := range w.to.Header() {
+		if !head.Has(name) {
+			w.size += sizeOf(name, values)
+		}
+	}
+	http1.WriteHead(w.to, w.status, head)
 }
 
 // Head runs the header filters on a response whose head somebody else sends.
@@ -123,28 +155,9 @@ func (p passing) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Written is how many bytes of the response's body came, if the chain has
-// filters or middleware.
-func (x *Exchange) Written() int64 { return x.writer.sent }
-
-// Passed is how many bytes of it went to the client, behind the filters. It
-// answers false if there are none, and if the protocol was switched.
-func (x *Exchange) Passed() (int64, bool) {
-	return x.writer.passed, x.writer.chain != nil && x.writer.status != http.StatusSwitchingProtocols
-}
-
-// Finish completes the response's body. The chain may have no filters.
-func (x *Exchange) Finish() error { return x.writer.Close() }
-
-// SwitchProtocols runs the header filters on a response that is written by hand.
-func (x *Exchange) SwitchProtocols(status int) {
-	if x.writer.chain != nil {
-		x.writer.Head(status)
-	}
-}
-
 // Interface guards
 var (
-	_ http.Flusher  = (*Writer)(nil)
-	_ http.Hijacker = (*Writer)(nil)
+	_ http.Flusher     = (*Writer)(nil)
+	_ http.Hijacker    = (*Writer)(nil)
+	_ http1.HeadWriter = (*Writer)(nil)
 )

@@ -140,8 +140,8 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 func (x *exchange) begin(e *Engine, w http.ResponseWriter, r *http.Request) {
 	x.Engine, x.w, x.r = e, w, r
 	x.start = time.Now()
-	if hw, ok := w.(http1.HeadWriter); ok && r.Header == nil {
-		x.head = hw.RequestHead()
+	if hr, ok := w.(http1.HeadReader); ok && r.Header == nil {
+		x.head = hr.RequestHead()
 	} else {
 		x.readHeader()
 	}
@@ -212,9 +212,9 @@ func (x *exchange) recycle() *try {
 	if !ok {
 		return nil // others may look at the header, in which there is memory of the try
 	}
-	// Plugins may keep texts, such as the names of what they count.
-	x.last.reply.Recycle(x.plugins == nil)
-	server.Recycle(x.plugins == nil)
+	texts := x.chain.ForgetsTexts()
+	x.last.reply.Recycle(texts)
+	server.Recycle(texts)
 	return x.last
 }
 

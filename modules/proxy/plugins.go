@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -58,8 +57,8 @@ func (x *exchange) expose() *plugin.Exchange {
 		p = plugin.Begin((*host)(x), x.snapshot.Globals())
 		x.plugins = p
 	}
-	x.header()
-	p.Request, p.ID, p.Client, p.Start, p.Logger = x.r, x.id, x.client, x.start, x.logger
+	p.Accept(x.r, x.head)
+	p.ID, p.Client, p.Start, p.Logger = x.id, x.client, x.start, x.logger
 	p.Scheme, p.Hostname, p.Port, p.Directory = x.forwardedProto, x.host, x.port, x.view.Image
 	if r := x.match.Route; r != nil {
 		p.Route, p.Captures = r.Route, x.match.Captures
@@ -219,6 +218,15 @@ func (h *host) Heading(status int) {
 	}
 }
 
+// UpstreamURI is the path and query for the service.
+func (h *host) UpstreamURI() string {
+	x := (*exchange)(h)
+	if x.plugins.Route == nil || x.match.Service == nil {
+		return ""
+	}
+	return x.upstreamPath() + x.query
+}
+
 // Answer writes the answer of a plugin.
 func (h *host) Answer(a *plugin.Answer) { (*exchange)(h).answerFor(a) }
 
@@ -249,11 +257,8 @@ func (x *exchange) outcome(o *plugin.Outcome) {
 	if n, ok := p.Passed(); ok {
 		o.BodySent = n
 	}
-	if p.Route != nil && x.match.Service != nil {
-		o.UpstreamURI = x.upstreamPath() + x.query
-	}
-	o.RequestSize = headSize(x.r.Header) + int64(len(x.r.Method)+len(x.r.RequestURI)+len(x.r.Proto)+6) + x.received()
-	o.ResponseSize = headSize(p.ResponseHeader()) + 17 + o.BodySent
+	o.RequestSize = x.head.Size() + int64(len(x.r.Method)+len(x.r.RequestURI)+len(x.r.Proto)+6) + x.received()
+	o.ResponseSize = p.HeadSize() + 17 + o.BodySent
 	if x.tries == 0 {
 		return
 	}
@@ -266,22 +271,11 @@ func (x *exchange) outcome(o *plugin.Outcome) {
 	}
 }
 
-// headSize is how many bytes the headers take.
-func headSize(h http.Header) (n int64) {
-	for name, values := range h {
-		for _, v := range values {
-			n += int64(len(name) + len(v) + 4)
-		}
-	}
-	return n
-}
-
 // note keeps a try for the phase log. The choice of its address began at the
 // time given.
 func (x *exchange) note(t *try, began time.Time, status int, failed bool) {
 	o := &x.plugins.Outcome
-	a, _ := netip.ParseAddrPort(t.target)
-	n := plugin.Try{Address: a, Start: began, Duration: t.start.Sub(began)}
+	n := plugin.Try{Address: t.target, Start: began, Duration: t.start.Sub(began)}
 	if failed {
 		n.State, n.Code = "failed", status
 	}

@@ -39,16 +39,13 @@ func (x *exchange) respond(t *try, resp *http.Response) {
 	if trailers {
 		announced = len(resp.Trailer)
 	}
-	if hw, ok := x.w.(http1.HeadWriter); ok && announced == 0 {
-		x.started, x.status = true, resp.StatusCode
-		hw.WriteHead(resp.StatusCode, head)
+	if x.started, x.status = true, resp.StatusCode; announced == 0 {
+		http1.WriteHead(x.w, resp.StatusCode, head)
 	} else {
 		h := x.w.Header()
-		copyHead(h, head)
-		if announced > 0 {
-			h["Trailer"] = []string{strings.Join(slices.Collect(maps.Keys(resp.Trailer)), ", ")}
-		}
-		x.writeHead(resp.StatusCode)
+		head.Expose(h)
+		h["Trailer"] = []string{strings.Join(slices.Collect(maps.Keys(resp.Trailer)), ", ")}
+		x.w.WriteHeader(resp.StatusCode)
 	}
 	if x.r.Method == http.MethodHead {
 		return
@@ -56,14 +53,6 @@ func (x *exchange) respond(t *try, resp *http.Response) {
 	x.copyBody(t, resp)
 	if trailers {
 		x.copyTrailers(resp, announced)
-	}
-}
-
-// copyHead puts the head of an upstream's response into the client's header.
-func copyHead(h http.Header, head *http1.Head) {
-	head.CopyTo(h)
-	if len(h["Content-Type"]) == 0 {
-		h["Content-Type"] = nil // else net/http would guess one
 	}
 }
 

@@ -77,7 +77,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 func (e *exchange) expose(d plugin.Directory) {
 	x, r := e.x, e.r
 	ctx := r.Context()
-	x.Request, x.Start, x.Directory, x.Logger = r, time.Now(), d, e.logger
+	x.Accept(r, nil)
+	x.Start, x.Directory, x.Logger = time.Now(), d, e.logger
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		id, _ := repl.GetString("http.request.uuid")
 		x.ID = strings.ReplaceAll(id, "-", "")
@@ -127,6 +128,9 @@ func (e *exchange) Replace(w http.ResponseWriter, r *http.Request) { e.w, e.r = 
 
 // Heading does nothing: the site has its own headers.
 func (e *exchange) Heading(int) {}
+
+// UpstreamURI is none: who answers behind the plugin is the site's business.
+func (e *exchange) UpstreamURI() string { return "" }
 
 // Answer writes the answer of a plugin.
 func (e *exchange) Answer(a *plugin.Answer) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -120,8 +119,7 @@ func (f *flow) note(status int) {
 	if f.session == nil {
 		return
 	}
-	a, _ := netip.ParseAddrPort(f.place.address)
-	t := plugin.Try{Address: a, Start: f.began, Duration: time.Since(f.began)}
+	t := plugin.Try{Address: f.place.address, Start: f.began, Duration: time.Since(f.began)}
 	if status != 0 {
 		t.State, t.Code = "failed", status
 	}

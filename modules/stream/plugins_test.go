@@ -128,7 +128,7 @@ func TestPlugins_seeASessionFromItsBeginToItsEnd(t *testing.T) {
 	if s.Protocol != "tcp" || s.Route.ID.String() != id || s.Service == nil || !s.Client.Addr().IsLoopback() || s.Destination != g.addr(plain) || len(s.ID) != 32 || s.Directory == nil {
 		t.Errorf("seen: %+v", s)
 	}
-	if o := s.Outcome; o.Status != 200 || o.Received != 3 || o.Sent != 9 || o.Duration <= 0 || len(o.Tries) != 1 || o.Tries[0].Address != server || o.Tries[0].State != "" {
+	if o := s.Outcome; o.Status != 200 || o.Received != 3 || o.Sent != 9 || o.Duration <= 0 || len(o.Tries) != 1 || o.Tries[0].Address != server.String() || o.Tries[0].State != "" {
 		t.Errorf("outcome: %+v", o)
 	}
 }

@@ -60,7 +60,7 @@ func (*Plugin) Describe() entity.PluginKind {
 	members.CacheKey = []string{"consumer", "group"}
 	group := schema.Field{Kind: schema.String}
 	return entity.PluginKind{
-		Priority:   950,
+		Priority: 950, Forgets: true,
 		Protocols:  entity.HTTPProtocols,
 		NoConsumer: true,
 		Config: &schema.Fields{List: []schema.Field{

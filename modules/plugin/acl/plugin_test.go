@@ -28,13 +28,13 @@ func (*directory) CaddyModule() caddy.ModuleInfo {
 func (*directory) Describe() entity.PluginKind { return entity.PluginKind{Priority: 1000} }
 
 func (*directory) Access(x *plugin.Exchange) error {
-	if g := x.Request.Header.Get("Groups"); g != "" {
+	if g := x.First("Groups"); g != "" {
 		x.Groups = strings.Split(g, ",")
 	}
-	if g := x.Request.Header.Get("Shared-Groups"); g != "" {
+	if g := x.First("Shared-Groups"); g != "" {
 		x.Shared = map[string]any{"authenticated_groups": strings.Split(g, ",")}
 	}
-	if x.Request.Header.Get("Alone") != "" {
+	if x.Has("Alone") {
 		x.SetConsumer(nil, &plugin.Credential{Identifier: "x"})
 	}
 	return nil

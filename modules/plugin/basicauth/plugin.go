@@ -49,7 +49,7 @@ func (*Plugin) CaddyModule() caddy.ModuleInfo {
 // daos.lua).
 func (*Plugin) Describe() entity.PluginKind {
 	return entity.PluginKind{
-		Priority:   1100,
+		Priority: 1100, Forgets: true,
 		Protocols:  entity.HTTPProtocols,
 		NoConsumer: true,
 		Config: &schema.Fields{List: []schema.Field{
@@ -85,7 +85,7 @@ func (p *Plugin) authenticate(x *plugin.Exchange) error {
 	var password string
 	shown := false
 	for _, name := range []string{"Proxy-Authorization", "Authorization"} {
-		username, secret, ok := decode(x.Header().Get(name))
+		username, secret, ok := decode(x.First(name))
 		if p.HideCredentials {
 			x.SetUpstreamHeader(name, "")
 		}
@@ -101,12 +101,12 @@ func (p *Plugin) authenticate(x *plugin.Exchange) error {
 		return p.refuse()
 	}
 	if cred == nil {
-		if _, err := nobody().verify(x.Request.Context(), password); err != nil {
+		if _, err := nobody().verify(x.Context(), password); err != nil {
 			return err
 		}
 		return p.refuse()
 	}
-	ok, err := cred.verify(x.Request.Context(), password)
+	ok, err := cred.verify(x.Context(), password)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (*Plugin) CaddyModule() caddy.ModuleInfo {
 
 // Describe answers Kong's schema (kong/plugins/correlation-id/schema.lua).
 func (*Plugin) Describe() entity.PluginKind {
-	return entity.PluginKind{Priority: 100001, Protocols: entity.HTTPProtocols, Config: &schema.Fields{List: []schema.Field{
+	return entity.PluginKind{Priority: 100001, Forgets: true, Protocols: entity.HTTPProtocols, Config: &schema.Fields{List: []schema.Field{
 		{Name: "header_name", Kind: schema.String, Default: "Kong-Request-ID", Rules: entity.HeaderName("").Rules,
 			Doc: "The header that carries the identifier."},
 		{Name: "generator", Kind: schema.String, Required: true, Default: "uuid#counter",
@@ -95,10 +95,7 @@ func (p *Plugin) Access(x *plugin.Exchange) error {
 
 // sent is the identifier that the request has; empty: none.
 func (p *Plugin) sent(x *plugin.Exchange) string {
-	if values := x.Values(p.header); len(values) > 0 {
-		return values[0]
-	}
-	return ""
+	return x.First(p.header)
 }
 
 func (p *Plugin) make(x *plugin.Exchange) string {
@@ -135,7 +132,7 @@ func (p *Plugin) HeaderFilter(x *plugin.Exchange) error {
 	if id == "" {
 		id = p.make(x)
 	}
-	x.ResponseHeader()[p.header] = []string{id}
+	x.SetResponseHeader(p.header, id)
 	return nil
 }
 

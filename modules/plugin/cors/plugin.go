@@ -84,7 +84,7 @@ func (*Plugin) Describe() entity.PluginKind {
 		schema.Field{Rules: []schema.Rule{schema.Custom(checkOrigin)}})
 	allowed := list("methods", "The methods that requests may have.", schema.Field{OneOf: schema.Values(methods...)})
 	allowed.Default = schema.Values(methods...)
-	return entity.PluginKind{Priority: 2000, Protocols: entity.HTTPProtocols, NoConsumer: true,
+	return entity.PluginKind{Priority: 2000, Forgets: true, Protocols: entity.HTTPProtocols, NoConsumer: true,
 		Config: &schema.Fields{List: []schema.Field{
 			origins,
 			list("headers", "The headers that requests may have.", schema.Field{}),
@@ -122,8 +122,7 @@ func (p *Plugin) Provision(caddy.Context) (err error) {
 
 // Access answers preflight requests.
 func (p *Plugin) Access(x *plugin.Exchange) error {
-	h := x.Header()
-	if x.Request.Method != http.MethodOptions || h.Get("Origin") == "" || len(h["Access-Control-Request-Method"]) == 0 {
+	if x.Method() != http.MethodOptions || x.First("Origin") == "" || !x.Has("Access-Control-Request-Method") {
 		return nil
 	}
 	x.Set(true) // the response has its headers, or gets none
@@ -131,19 +130,19 @@ func (p *Plugin) Access(x *plugin.Exchange) error {
 		return nil
 	}
 	out := http.Header{}
-	if p.allow(h["Origin"], out) {
+	if p.allow(x.Values("Origin"), out) {
 		out["Vary"] = []string{"Origin"}
 	}
 	if p.headers != nil {
 		out["Access-Control-Allow-Headers"] = p.headers
-	} else if asked := h["Access-Control-Request-Headers"]; len(asked) > 0 {
+	} else if asked := x.Values("Access-Control-Request-Headers"); len(asked) > 0 {
 		out["Access-Control-Allow-Headers"] = asked[:1:1]
 	}
 	out["Access-Control-Allow-Methods"] = p.methods
 	if p.maxAge != nil {
 		out["Access-Control-Max-Age"] = p.maxAge
 	}
-	if p.PrivateNetwork && h.Get("Access-Control-Request-Private-Network") == "true" {
+	if p.PrivateNetwork && x.First("Access-Control-Request-Private-Network") == "true" {
 		out["Access-Control-Allow-Private-Network"] = yes
 	}
 	return &plugin.Answer{Status: http.StatusOK, Raw: true, Header: out}

@@ -49,7 +49,7 @@ func (*Plugin) CaddyModule() caddy.ModuleInfo {
 // Describe answers Kong's schema (kong/plugins/file-log/schema.lua).
 func (*Plugin) Describe() entity.PluginKind {
 	path := schema.Match(`^[^%s*&%%\`+"`"+`][^*&%%\`+"`"+`]*[^%s*&%%\`+"`"+`]$`, isPath)
-	return entity.PluginKind{Priority: 9, Config: &schema.Fields{List: []schema.Field{
+	return entity.PluginKind{Priority: 9, Forgets: true, Config: &schema.Fields{List: []schema.Field{
 		{Name: "path", Kind: schema.String, Required: true, Rules: []schema.Rule{path}, Err: "not a valid filename",
 			Doc: "The file that entries are appended to."},
 		{Name: "reopen", Kind: schema.Boolean, Required: true, Default: false,

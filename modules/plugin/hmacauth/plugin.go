@@ -81,7 +81,7 @@ func (*Plugin) CaddyModule() caddy.ModuleInfo {
 // daos.lua).
 func (*Plugin) Describe() entity.PluginKind {
 	return entity.PluginKind{
-		Priority:   1030,
+		Priority: 1030, Forgets: true,
 		Protocols:  entity.HTTPProtocols,
 		NoConsumer: true,
 		Config: &schema.Fields{List: []schema.Field{
@@ -184,7 +184,7 @@ func (p *Plugin) refuse(message string) error {
 // timely reports whether the date in the header is close enough, in whole
 // seconds.
 func (p *Plugin) timely(x *plugin.Exchange, header string) bool {
-	date, err := http.ParseTime(first(x.Header()[header]))
+	date, err := http.ParseTime(first(x.Values(header)))
 	return err == nil && x.Start.Truncate(time.Second).Sub(date).Abs() <= p.skew
 }
 
@@ -198,7 +198,7 @@ func intact(x *plugin.Exchange) bool {
 	if err != nil {
 		return false
 	}
-	digest := x.Header()["Digest"]
+	digest := x.Values("Digest")
 	if len(digest) == 0 {
 		return len(body) == 0
 	}

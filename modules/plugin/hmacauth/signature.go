@@ -82,11 +82,11 @@ func signedText(x *plugin.Exchange, names []string) string {
 		case name == "@request-target":
 			b.WriteString(name)
 			b.WriteString(": ")
-			b.WriteString(strings.ToLower(x.Request.Method))
+			b.WriteString(strings.ToLower(x.Method()))
 			b.WriteByte(' ')
-			b.WriteString(target(x.Request))
+			b.WriteString(target(x.Request()))
 		case name == "request-line":
-			r := x.Request
+			r := x.Request()
 			b.WriteString(r.Method)
 			b.WriteByte(' ')
 			b.WriteString(target(r))
@@ -109,7 +109,7 @@ func headerOf(x *plugin.Exchange, name string) (string, bool) {
 	if v := x.Values(key); len(v) > 0 {
 		return v[0], true
 	}
-	switch r := x.Request; {
+	switch r := x.Request(); {
 	case key == "Host":
 		return r.Host, r.Host != ""
 	case key == "Content-Length" && r.ContentLength > 0:

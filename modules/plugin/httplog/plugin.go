@@ -81,7 +81,7 @@ func (*Plugin) CaddyModule() caddy.ModuleInfo {
 func (*Plugin) Describe() entity.PluginKind {
 	name := entity.HeaderName("")
 	name.Rules = append([]schema.Rule{notHeader("Host"), notHeader("Content-Length"), notHeader("Content-Type")}, name.Rules...)
-	return entity.PluginKind{Priority: 12, Rule: checkAuthorization, Config: &schema.Fields{List: []schema.Field{
+	return entity.PluginKind{Priority: 12, Forgets: true, Rule: checkAuthorization, Config: &schema.Fields{List: []schema.Field{
 		{Name: "http_endpoint", Kind: schema.String, Required: true, Encrypted: true, Rules: []schema.Rule{schema.Custom(checkURL)},
 			Doc: "The URL that entries are sent to."},
 		{Name: "method", Kind: schema.String, Default: "POST", OneOf: schema.Values("POST", "PUT", "PATCH"),

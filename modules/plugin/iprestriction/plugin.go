@@ -51,8 +51,8 @@ func (*Plugin) CaddyModule() caddy.ModuleInfo {
 func (*Plugin) Describe() entity.PluginKind {
 	elem := entity.IPOrCIDR()
 	return entity.PluginKind{
-		Priority: 990,
-		Usual:    []string{"http", "https", "tcp", "tls", "grpc", "grpcs"},
+		Priority: 990, Forgets: true,
+		Usual: []string{"http", "https", "tcp", "tls", "grpc", "grpcs"},
 		Config: &schema.Fields{List: []schema.Field{
 			{Name: "allow", Kind: schema.Array, Elem: &elem, Doc: "The addresses and CIDR ranges that may ask."},
 			{Name: "deny", Kind: schema.Array, Elem: &elem, Doc: "The addresses and CIDR ranges that may not."},

@@ -81,7 +81,7 @@ func (*Plugin) Describe() entity.PluginKind {
 		return schema.Field{Name: name, Kind: schema.Set, Elem: &schema.Field{Kind: schema.String}, Default: schema.Values(value...), Doc: doc}
 	}
 	return entity.PluginKind{
-		Priority:   1450,
+		Priority: 1450, Forgets: true,
 		Protocols:  entity.HTTPProtocols,
 		NoConsumer: true,
 		Config: &schema.Fields{List: []schema.Field{
@@ -127,7 +127,7 @@ func (p *Plugin) Provision(caddy.Context) error {
 
 // Access lets the request in or not.
 func (p *Plugin) Access(x *plugin.Exchange) error {
-	if !p.RunOnPreflight && x.Request.Method == http.MethodOptions {
+	if !p.RunOnPreflight && x.Method() == http.MethodOptions {
 		return nil
 	}
 	return x.Authenticate(p.Anonymous, func() error { return p.authenticate(x) })
@@ -209,10 +209,10 @@ func (p *Plugin) find(x *plugin.Exchange) (tokens []string) {
 		}
 	}
 	for _, name := range p.CookieNames {
-		add(cookie(x.Header()["Cookie"], name))
+		add(cookie(x.Values("Cookie"), name))
 	}
 	for _, name := range p.headers {
-		values := x.Header()[name]
+		values := x.Values(name)
 		if len(values) == 0 {
 			continue
 		}

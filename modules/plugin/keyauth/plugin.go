@@ -94,7 +94,7 @@ func (*Plugin) Describe() entity.PluginKind {
 	}
 	name := entity.HeaderName("")
 	return entity.PluginKind{
-		Priority:   1250,
+		Priority: 1250, Forgets: true,
 		Protocols:  entity.HTTPProtocols,
 		NoConsumer: true,
 		Config: &schema.Fields{List: []schema.Field{
@@ -127,7 +127,7 @@ func (p *Plugin) Provision(caddy.Context) error {
 
 // Access lets the request in or not.
 func (p *Plugin) Access(x *plugin.Exchange) error {
-	if !p.RunOnPreflight && x.Request.Method == http.MethodOptions {
+	if !p.RunOnPreflight && x.Method() == http.MethodOptions {
 		return nil
 	}
 	return x.Authenticate(p.Anonymous, func() error { return p.authenticate(x) })
@@ -227,7 +227,7 @@ type form struct {
 // readForm reads the body, if it is of a kind that can be searched.
 func readForm(x *plugin.Exchange) *form {
 	f := &form{hide: func(*plugin.Exchange, string) {}}
-	kind, params, _ := mime.ParseMediaType(x.Header().Get("Content-Type"))
+	kind, params, _ := mime.ParseMediaType(x.First("Content-Type"))
 	switch kind {
 	case "application/json", "application/x-www-form-urlencoded", "multipart/form-data":
 	default:

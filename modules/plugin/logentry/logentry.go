@@ -18,7 +18,7 @@ import (
 // Of answers the log object of a request that is over: one line of JSON. Fields
 // that are absent there in some cases are so here.
 func Of(x *plugin.Exchange) []byte {
-	o, r := &x.Outcome, x.Request
+	o, r := &x.Outcome, x.Request()
 	w := begin()
 	w.object("request", func() {
 		w.text("id", x.ID)
@@ -30,7 +30,7 @@ func Of(x *plugin.Exchange) []byte {
 		w.number("size", o.RequestSize)
 		w.tls(r.TLS)
 	})
-	w.text("upstream_uri", o.UpstreamURI)
+	w.text("upstream_uri", x.UpstreamURI())
 	w.text("upstream_status", upstreamStatus(o))
 	w.object("response", func() {
 		w.number("status", int64(o.Status))
@@ -115,20 +115,20 @@ func replaced(later []plugin.Noted, name string) bool {
 // urlOf is what the client asked for, as far as the gateway knows.
 func urlOf(x *plugin.Exchange) string {
 	scheme := "http"
-	if x.Request.TLS != nil {
+	if x.Request().TLS != nil {
 		scheme = "https"
 	}
 	if x.Port == "" { // a Unix socket
-		return scheme + "://" + x.Hostname + x.Request.RequestURI
+		return scheme + "://" + x.Hostname + x.Request().RequestURI
 	}
-	return scheme + "://" + x.Hostname + ":" + x.Port + x.Request.RequestURI
+	return scheme + "://" + x.Hostname + ":" + x.Port + x.Request().RequestURI
 }
 
 func method(x *plugin.Exchange) string {
 	if m := x.Changes().Method; m != "" {
 		return m
 	}
-	return x.Request.Method
+	return x.Method()
 }
 
 // upstreamStatus is nginx's $upstream_status: of all tries.
@@ -164,8 +164,8 @@ func milli(d time.Duration) int64 { return max(0, d.Milliseconds()) }
 // Host, and without the values of Authorization and Proxy-Authorization.
 func requestHeaders(x *plugin.Exchange) strs {
 	h := lower(x.Header())
-	if _, ok := h["host"]; !ok && x.Request.Host != "" {
-		h["host"] = []string{x.Request.Host}
+	if _, ok := h["host"]; !ok && x.Host() != "" {
+		h["host"] = []string{x.Host()}
 	}
 	for _, name := range []string{"authorization", "proxy-authorization"} {
 		if _, ok := h[name]; ok {

@@ -49,8 +49,8 @@ func TestOfSession(t *testing.T) {
 		Route: route, Service: service, Start: start, Directory: image,
 		TLS: &tls.ConnectionState{Version: tls.VersionTLS12, CipherSuite: tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256},
 		Outcome: plugin.SessionOutcome{Status: 200, Received: 5, Sent: 7, Duration: 1500 * time.Millisecond, Tries: []plugin.Try{
-			{Address: netip.MustParseAddrPort("10.0.0.1:80"), Start: start.Add(2 * time.Millisecond), State: "failed", Code: 502},
-			{Address: netip.MustParseAddrPort("[2001:db8::1]:81"), Start: start.Add(4 * time.Millisecond), Duration: time.Millisecond},
+			{Address: "10.0.0.1:80", Start: start.Add(2 * time.Millisecond), State: "failed", Code: 502},
+			{Address: "[2001:db8::1]:81", Start: start.Add(4 * time.Millisecond), Duration: time.Millisecond},
 		}},
 	}
 	got := string(OfSession(s))
@@ -133,10 +133,19 @@ func exchange(t testing.TB) *plugin.Exchange {
 	r, _ := http.NewRequest("GET", "http://example.com/a?b=c", nil)
 	r.RequestURI = "/a?b=c"
 	r.Header.Set("User-Agent", "test")
-	return &plugin.Exchange{Request: r, ID: "0123456789abcdef0123456789abcdef", Start: time.Now(), Hostname: "example.com", Port: "8000",
-		Route: route, Service: service, Directory: image, Outcome: plugin.Outcome{Status: 200, FromUpstream: true, UpstreamStatus: 200,
-			Tries: []plugin.Try{{Address: netip.MustParseAddrPort("10.0.0.1:80"), Start: time.Now()}}}}
+	x := plugin.Begin(gateway{}, nil)
+	x.Accept(r, nil)
+	x.ID, x.Start, x.Hostname, x.Port = "0123456789abcdef0123456789abcdef", time.Now(), "example.com", "8000"
+	x.Route, x.Service, x.Directory = route, service, image
+	x.Outcome = plugin.Outcome{Status: 200, FromUpstream: true, UpstreamStatus: 200,
+		Tries: []plugin.Try{{Address: "10.0.0.1:80", Start: time.Now()}}}
+	return x
 }
+
+// gateway is where the exchange is in.
+type gateway struct{ plugin.Host }
+
+func (gateway) UpstreamURI() string { return "/a?b=c" }
 
 func TestOf_whatPluginsNote(t *testing.T) {
 	x := exchange(t)
@@ -156,7 +165,7 @@ func TestOf_whatPluginsNote(t *testing.T) {
 // TestOf_textThatIsNoUTF8 has bytes in a header that JSON cannot have.
 func TestOf_textThatIsNoUTF8(t *testing.T) {
 	x := exchange(t)
-	x.Request.Header["X-Raw"] = []string{"a\xff\nb"}
+	x.Request().Header["X-Raw"] = []string{"a\xff\nb"}
 	if got := string(Of(x)); !json.Valid([]byte(got)) || !strings.Contains(got, `"x-raw":"a`+"\ufffd"+`\nb"`) && !strings.Contains(got, `"x-raw":"a\ufffd\nb"`) {
 		t.Errorf("got %s", got)
 	}

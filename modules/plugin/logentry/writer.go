@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 
@@ -130,8 +131,9 @@ func (w *writer) tries(list []plugin.Try) {
 }
 
 func (w *writer) try(t *plugin.Try) {
-	w.text("ip", ip(t.Address.Addr()))
-	w.number("port", int64(t.Address.Port()))
+	a, _ := netip.ParseAddrPort(t.Address)
+	w.text("ip", ip(a.Addr()))
+	w.number("port", int64(a.Port()))
 	w.number("balancer_start", t.Start.UnixMilli())
 	w.number("balancer_start_ns", t.Start.UnixNano())
 	w.number("balancer_latency", milli(t.Duration))

@@ -221,7 +221,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := &engine{Gateway: g, w: w, r: r}
 	x := plugin.Begin(e, g.globals)
 	e.x = x
-	x.Request, x.ID, x.Logger, x.Directory = r, "0123456789abcdef0123456789abcdef", g.logger, g.image
+	x.Accept(r, nil)
+	x.ID, x.Logger, x.Directory = "0123456789abcdef0123456789abcdef", g.logger, g.image
 	x.Client, _ = netip.ParseAddrPort(r.RemoteAddr)
 	if x.Start = g.Now; x.Start.IsZero() {
 		x.Start = time.Now()
@@ -257,7 +258,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.RequestSize = 100 + max(0, r.ContentLength)
 	o.Proxy = -1
 	if e.sentOn != nil {
-		o.UpstreamStatus, o.FromUpstream, o.UpstreamURI = e.status, !x.Answered(), e.sentOn.RequestURI
+		o.UpstreamStatus, o.FromUpstream = e.status, !x.Answered()
 		o.Proxy = time.Millisecond
 	}
 	chain.Log(x)
@@ -312,6 +313,14 @@ func (e *engine) Replace(w http.ResponseWriter, r *http.Request) { e.w, e.r = w,
 
 // Heading does nothing.
 func (e *engine) Heading(int) {}
+
+// UpstreamURI is what the service got.
+func (e *engine) UpstreamURI() string {
+	if e.sentOn == nil {
+		return ""
+	}
+	return e.sentOn.RequestURI
+}
 
 // Answer writes the answer of a plugin, as JSON if it is an error.
 func (e *engine) Answer(a *plugin.Answer) {

@@ -73,7 +73,7 @@ func (*Plugin) Describe() entity.PluginKind {
 	flag := func(name, doc string) schema.Field {
 		return schema.Field{Name: name, Kind: schema.Boolean, Default: false, Doc: doc}
 	}
-	return entity.PluginKind{Priority: 13, Routed: true, Config: &schema.Fields{List: []schema.Field{
+	return entity.PluginKind{Priority: 13, Forgets: true, Routed: true, Config: &schema.Fields{List: []schema.Field{
 		flag("per_consumer", "Whether the label consumer has the consumer's username."),
 		flag("status_code_metrics", "Whether requests and sessions are counted by status."),
 		flag("ai_metrics", "Does nothing: no plugin of this gateway asks language models."),

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -111,7 +110,7 @@ func TestPrometheus_sessions(t *testing.T) {
 		Route: &entity.Route{ID: uuid.New(), Name: "stream"}, Service: &entity.Service{ID: uuid.New(), Host: "db.test"},
 		Start: time.Now(),
 		Outcome: plugin.SessionOutcome{Status: 200, Received: 5, Sent: 7, Duration: time.Second,
-			Tries: []plugin.Try{{Address: netip.MustParseAddrPort("127.0.0.1:1"), Start: time.Now()}}},
+			Tries: []plugin.Try{{Address: "127.0.0.1:1", Start: time.Now()}}},
 	}
 	p.LogSession(s)
 	s.Outcome.Status, s.Outcome.Tries = 502, nil

@@ -35,17 +35,17 @@ func (p *Plugin) identifier() func(buf []byte, x *plugin.Exchange) []byte {
 	case "header":
 		name := http.CanonicalHeaderKey(p.HeaderName)
 		return func(buf []byte, x *plugin.Exchange) []byte {
-			if name == "Host" && x.Request.Host != "" {
-				return appendText(buf, x.Request.Host)
+			if name == "Host" && x.Host() != "" {
+				return appendText(buf, x.Host())
 			}
-			if v := x.Values(name); len(v) > 0 {
-				return appendText(buf, v[0])
+			if x.Has(name) {
+				return appendText(buf, x.First(name))
 			}
 			return appendAddress(buf, x)
 		}
 	case "path":
 		return func(buf []byte, x *plugin.Exchange) []byte {
-			if x.Request.URL.EscapedPath() == p.Path {
+			if x.URL().EscapedPath() == p.Path {
 				return appendText(buf, p.Path)
 			}
 			return appendAddress(buf, x)

@@ -3,6 +3,8 @@ package ratelimiting
 import (
 	"net/http"
 	"strconv"
+
+	"github.com/portcullis-gateway/portcullis/modules/plugin"
 )
 
 // limits are the limits of an instance. They do not change.
@@ -17,8 +19,7 @@ type limits struct {
 
 // header has the names of a period's headers, and the value of the first.
 type header struct {
-	limit, remaining string
-	value            []string
+	limit, remaining, value string
 }
 
 func newLimits(values [periods]*float64, tell bool) *limits {
@@ -33,7 +34,7 @@ func newLimits(values [periods]*float64, tell bool) *limits {
 			l.told = append(l.told, header{
 				limit:     http.CanonicalHeaderKey("X-RateLimit-Limit-" + titles[p]),
 				remaining: http.CanonicalHeaderKey("X-RateLimit-Remaining-" + titles[p]),
-				value:     []string{text(*v)},
+				value:     text(*v),
 			})
 		}
 	}
@@ -78,7 +79,7 @@ func (l *limits) tell(used *counts, at *windows, full bool) *told {
 	}
 	n := len(l.set)
 	p := l.set[which]
-	t.values[n] = l.told[which].value[0]
+	t.values[n] = l.told[which].value
 	t.values[n+1] = t.values[which]
 	t.values[n+2] = strconv.FormatInt(max(1, lengths[p]-(at[second]-at[p])), 10)
 	t.n = n + 3
@@ -93,15 +94,15 @@ var (
 )
 
 // write puts the headers into a response.
-func (l *limits) write(h http.Header, t *told) {
+func (l *limits) write(x *plugin.Exchange, t *told) {
 	for i := range l.told {
-		h[l.told[i].limit] = l.told[i].value
-		h[l.told[i].remaining] = t.values[i : i+1 : i+1]
+		x.SetResponseHeader(l.told[i].limit, l.told[i].value)
+		x.SetResponseHeader(l.told[i].remaining, t.values[i])
 	}
 	n := len(l.set)
-	h[draftLimit] = t.values[n : n+1 : n+1]
-	h[draftRemaining] = t.values[n+1 : n+2 : n+2]
-	h[draftReset] = t.values[n+2 : n+3 : n+3]
+	x.SetResponseHeader(draftLimit, t.values[n])
+	x.SetResponseHeader(draftRemaining, t.values[n+1])
+	x.SetResponseHeader(draftReset, t.values[n+2])
 }
 
 // text writes a number as Kong does: without a fraction if it has none.

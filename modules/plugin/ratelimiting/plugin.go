@@ -195,7 +195,7 @@ func (p *Plugin) Access(x *plugin.Exchange) error {
 // HeaderFilter tells the client what is left.
 func (p *Plugin) HeaderFilter(x *plugin.Exchange) error {
 	if h, ok := x.Value().(*told); ok {
-		p.limits.write(x.ResponseHeader(), h)
+		p.limits.write(x, h)
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func (*Plugin) Describe() entity.PluginKind {
 			Doc: "The seconds between two exchanges with Redis. -1: each request asks it."},
 	)
 	return entity.PluginKind{
-		Priority:  910,
+		Priority: 910, Forgets: true,
 		Protocols: entity.HTTPProtocols,
 		Config:    &schema.Fields{List: fields, Shorthands: deprecated()},
 		Rule:      sound,

@@ -48,7 +48,7 @@ func (*Plugin) CaddyModule() caddy.ModuleInfo {
 
 // Describe answers Kong's schema (kong/plugins/request-size-limiting/schema.lua).
 func (*Plugin) Describe() entity.PluginKind {
-	return entity.PluginKind{Priority: 951, Protocols: entity.HTTPProtocols, Config: &schema.Fields{List: []schema.Field{
+	return entity.PluginKind{Priority: 951, Forgets: true, Protocols: entity.HTTPProtocols, Config: &schema.Fields{List: []schema.Field{
 		{Name: "allowed_payload_size", Kind: schema.Integer, Default: int64(128), Doc: "How large a body may be."},
 		{Name: "size_unit", Kind: schema.String, Required: true, Default: "megabytes",
 			OneOf: schema.Values("megabytes", "kilobytes", "bytes"), Doc: "What the size counts."},
@@ -75,7 +75,7 @@ func (p *Plugin) Access(x *plugin.Exchange) error {
 	if body, ok := x.Changes().Body(); ok { // another plugin has read it
 		return p.check(x, int64(len(body)))
 	}
-	r := x.Request
+	r := x.Request()
 	switch {
 	case r.ContentLength > 0:
 		return p.check(x, r.ContentLength)
@@ -98,7 +98,7 @@ func (p *Plugin) check(x *plugin.Exchange, length int64) error {
 
 func (p *Plugin) refuse(x *plugin.Exchange) error {
 	status := http.StatusRequestEntityTooLarge
-	if strings.EqualFold(strings.TrimSpace(x.Header().Get("Expect")), "100-continue") {
+	if strings.EqualFold(strings.TrimSpace(x.First("Expect")), "100-continue") {
 		status = http.StatusExpectationFailed
 	}
 	return plugin.Refuse(status, "Request size limit exceeded")

@@ -58,7 +58,7 @@ func (*Plugin) CaddyModule() caddy.ModuleInfo {
 
 // Describe answers Kong's schema (kong/plugins/request-termination/schema.lua).
 func (*Plugin) Describe() entity.PluginKind {
-	return entity.PluginKind{Priority: 2, Protocols: entity.HTTPProtocols, Rule: check, Config: &schema.Fields{
+	return entity.PluginKind{Priority: 2, Forgets: true, Protocols: entity.HTTPProtocols, Rule: check, Config: &schema.Fields{
 		List: []schema.Field{
 			{Name: "status_code", Kind: schema.Integer, Required: true, Default: int64(503), Between: []float64{100, 599},
 				Doc: "The status of the answer."},
@@ -129,7 +129,7 @@ func (p *Plugin) Access(x *plugin.Exchange) error {
 }
 
 func (p *Plugin) triggered(x *plugin.Exchange) bool {
-	return len(x.Header()[http.CanonicalHeaderKey(p.Trigger)]) > 0 || x.Request.URL.Query().Has(p.Trigger)
+	return x.Has(http.CanonicalHeaderKey(p.Trigger)) || x.URL().Query().Has(p.Trigger)
 }
 
 // maxEcho bounds the body that is shown, in bytes.
@@ -137,7 +137,7 @@ const maxEcho = 1 << 20
 
 // echo is the answer that shows the request.
 func (p *Plugin) echo(x *plugin.Exchange) any {
-	r := x.Request
+	r := x.Request()
 	raw, err := x.Body(maxEcho)
 	if err != nil && err != io.EOF {
 		raw = nil
@@ -151,7 +151,7 @@ func (p *Plugin) echo(x *plugin.Exchange) any {
 		"scheme": x.Scheme, "host": host, "port": port, "headers": headers(x.Header(), r.Host), "query": arguments(x.Query()),
 		"raw_body": string(raw), "method": r.Method, "path": r.URL.EscapedPath(), "uri_captures": captures(x.Captures),
 	}
-	if body := read(x.Header().Get("Content-Type"), raw); body != nil {
+	if body := read(x.First("Content-Type"), raw); body != nil {
 		request["body"] = body
 	}
 	answer := map[string]any{

@@ -51,7 +51,7 @@ type Plugin struct {
 
 	headers, body, query transform.Rules[template]
 	uri                  template
-	looksAtHeaders       bool // and changes them
+	expressive           bool // a value depends on the request
 }
 
 // Set is what is changed, by its place.
@@ -98,7 +98,7 @@ func (*Plugin) Describe() entity.PluginKind {
 	replace := set("replace", "What gets another value if it is there, as `name:value`.", value, header)
 	replace.Fields.List = append(replace.Fields.List, schema.Field{Name: "uri", Kind: schema.String,
 		Rules: []schema.Rule{schema.Custom(checkTemplate)}, Doc: "The path that the service gets."})
-	return entity.PluginKind{Priority: 801, Config: &schema.Fields{List: []schema.Field{
+	return entity.PluginKind{Priority: 801, Forgets: true, Config: &schema.Fields{List: []schema.Field{
 		{Name: "http_method", Kind: schema.String, Doc: "The method that the service gets.",
 			Rules: []schema.Rule{schema.Match("^%u+$", upper)}},
 		set("remove", "What is taken out.", nil, []schema.Rule{schema.Custom(transform.CheckHeader)}),
@@ -171,12 +171,15 @@ func (p *Plugin) Provision(caddy.Context) (err error) {
 	if p.uri, err = parseTemplate(p.Replace.URI); err != nil {
 		return fmt.Errorf("replace.uri: %w", err)
 	}
-	p.looksAtHeaders = !p.headers.Empty() && p.expressions()
+	p.expressive = p.expressions()
 	return nil
 }
 
 // expressions reports whether a value depends on the request.
 func (p *Plugin) expressions() bool {
+	if p.uri.parts != nil {
+		return true
+	}
 	for _, r := range []*transform.Rules[template]{&p.headers, &p.body, &p.query} {
 		for _, t := range slices.Concat(r.Rename, r.Replace, r.Add, r.Append) {
 			if t.Value.parts != nil {
@@ -189,9 +192,9 @@ func (p *Plugin) expressions() bool {
 
 // Access changes the request.
 func (p *Plugin) Access(x *plugin.Exchange) error {
-	v := &values{x: x, headers: x.Header(), query: x.Query()}
-	if p.looksAtHeaders {
-		v.headers = maps.Clone(v.headers)
+	v := &values{x: x, query: x.Query()}
+	if p.expressive {
+		v.headers = maps.Clone(x.Header())
 	}
 	r := renderer{values: v}
 	if path, ok := r.text(p.uri); ok {
@@ -205,8 +208,7 @@ func (p *Plugin) Access(x *plugin.Exchange) error {
 		}
 	}
 	if !p.headers.Empty() {
-		h := header{transform.Header(x.UpstreamHeader()), x}
-		transform.Apply(&p.headers, h, r.text, r.text)
+		transform.Apply(&p.headers, header{x}, r.text, r.text)
 	}
 	if !p.body.Empty() && r.err == nil {
 		if err := p.changeBody(x, &r); err != nil {
@@ -260,46 +262,9 @@ func setPath(x *plugin.Exchange, path string) error {
 	return nil
 }
 
-// A header is a request's headers, among which Host is not what it seems.
-type header struct {
-	transform.Header
-	x *plugin.Exchange
-}
-
-func (h header) Has(name string) bool {
-	return strings.EqualFold(name, "host") || h.Header.Has(name)
-}
-
-func (h header) Remove(name string) {
-	if !strings.EqualFold(name, "host") {
-		h.Header.Remove(name)
-	}
-}
-
-func (h header) Rename(from, to string) {
-	if !strings.EqualFold(from, "host") && !strings.EqualFold(to, "host") {
-		h.Header.Rename(from, to)
-	}
-}
-
-func (h header) Set(name, value string) {
-	if strings.EqualFold(name, "host") {
-		h.x.SetHost(value)
-		return
-	}
-	h.Header.Set(name, value)
-}
-
-func (h header) Append(name, value string) {
-	if !strings.EqualFold(name, "host") {
-		h.Header.Append(name, value)
-	}
-}
-
 // Interface guards
 var (
-	_ plugin.Described      = (*Plugin)(nil)
-	_ plugin.Accessor       = (*Plugin)(nil)
-	_ caddy.Provisioner     = (*Plugin)(nil)
-	_ transform.Bag[string] = header{}
+	_ plugin.Described  = (*Plugin)(nil)
+	_ plugin.Accessor   = (*Plugin)(nil)
+	_ caddy.Provisioner = (*Plugin)(nil)
 )

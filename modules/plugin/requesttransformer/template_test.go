@@ -9,11 +9,10 @@ import (
 )
 
 func request() *values {
+	x := &plugin.Exchange{Shared: map[string]any{"team": "blue", "n": 3, "user": map[string]any{"id": 7.5, "ok": true}}}
+	x.Accept(&http.Request{Host: "a.example"}, nil)
 	return &values{
-		x: &plugin.Exchange{
-			Request: &http.Request{Host: "a.example"},
-			Shared:  map[string]any{"team": "blue", "n": 3, "user": map[string]any{"id": 7.5, "ok": true}},
-		},
+		x:       x,
 		headers: http.Header{"X-A": {"Anna", "2"}, "X-B-C": {"dash"}},
 		query:   "q=1&q=2&bare&empty=&s=a%20b",
 	}

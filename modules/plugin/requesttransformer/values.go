@@ -40,7 +40,7 @@ func (v *values) header(key any) any {
 		return nil
 	}
 	if strings.EqualFold(name, "host") {
-		return v.x.Request.Host
+		return v.x.Host()
 	}
 	for _, name := range []string{name, strings.ReplaceAll(name, "_", "-")} {
 		if values := v.headers[http.CanonicalHeaderKey(name)]; len(values) > 0 {

@@ -26,7 +26,7 @@ func (p *Plugin) BodyFilter(x *plugin.Exchange, next io.Writer) io.WriteCloser {
 		return nil // it cannot be read
 	}
 	delete(h, "Content-Length")
-	if x.Request.Method == http.MethodHead || x.Status() == http.StatusNoContent || x.Status() == http.StatusNotModified {
+	if x.Method() == http.MethodHead || x.Status() == http.StatusNoContent || x.Status() == http.StatusNotModified {
 		return nil
 	}
 	return &buffered{plugin: p, next: next, log: x.Logger}

@@ -100,7 +100,7 @@ func (*Plugin) Describe() entity.PluginKind {
 		f.Fields.List = []schema.Field{f.Fields.List[0], types, f.Fields.List[1]}
 		return f
 	}
-	return entity.PluginKind{Priority: 800, Protocols: entity.HTTPProtocols, Config: &schema.Fields{List: []schema.Field{
+	return entity.PluginKind{Priority: 800, Forgets: true, Protocols: entity.HTTPProtocols, Config: &schema.Fields{List: []schema.Field{
 		names("remove", "What is taken out.", transform.CheckHeader),
 		names("rename", "What gets another name, as `old:new`.", transform.CheckHeaders, pair),
 		values("replace", "What gets another value if it is there, as `name:value`."),

@@ -1,0 +1,86 @@
+package plugin
+
+import "net/http"
+
+// ResponseHeader are the headers of the response, which a HeaderFilter may
+// change; in the phase log they are those that were sent. What the server
+// itself adds, such as Date, is not among them.
+//
+// They are made at the first call. Who wants to set one of them asks for that, and
+// saves the time.
+func (x *Exchange) ResponseHeader() http.Header { return x.writer.Header() }
+
+// SetResponseHeader sets a header of the response. An empty value deletes it.
+func (x *Exchange) SetResponseHeader(name, value string) {
+	w := &x.writer
+	name = http.CanonicalHeaderKey(name)
+	if w.head != nil {
+		if value != "" {
+			w.head.Fields = w.head.Set(name, value)
+		} else {
+			w.head.Fields = w.head.Without(name)
+		}
+		value = "" // of what is in Header, which it replaces
+	}
+	if h := w.to.Header(); value != "" {
+		h[name] = []string{value}
+	} else {
+		delete(h, name)
+	}
+}
+
+// HeadSize is how many bytes the headers of the response took.
+func (x *Exchange) HeadSize() (n int64) {
+	if x.writer.size > 0 {
+		return x.writer.size
+	}
+	for name, values := range x.writer.Header() {
+		n += sizeOf(name, values)
+	}
+	return n
+}
+
+// sizeOf is how many bytes the lines of a header take.
+func sizeOf(name string, values []string) (n int64) {
+	for _, v := range values {
+		n += int64(len(name) + len(v) + len(": \r\n"))
+	}
+	return n
+}
+
+// Status is that of the response, from the phase header filter on.
+func (x *Exchange) Status() int { return x.writer.status }
+
+// SetStatus changes it, in that phase.
+func (x *Exchange) SetStatus(status int) { x.writer.status = status }
+
+// UpstreamURI is the path and query for the service, also if it was not asked; empty:
+// there is none.
+func (x *Exchange) UpstreamURI() string { return x.host.UpstreamURI() }
+
+// Answered reports whether a plugin made the response (kong.response.get_source
+// is "exit").
+func (x *Exchange) Answered() bool { return x.answered }
+
+// Answering notes that a plugin made the response.
+func (x *Exchange) Answering() { x.answered = true }
+
+// Written is how many bytes of the response's body came, if the chain sees the
+// response.
+func (x *Exchange) Written() int64 { return x.writer.sent }
+
+// Passed is how many bytes of it went to the client, behind the filters. It
+// answers false if the chain does not see it, and if the protocol was switched.
+func (x *Exchange) Passed() (int64, bool) {
+	return x.writer.passed, x.writer.chain != nil && x.writer.status != http.StatusSwitchingProtocols
+}
+
+// Finish completes the response's body. The chain may have no filters.
+func (x *Exchange) Finish() error { return x.writer.Close() }
+
+// SwitchProtocols runs the header filters on a response that is written by hand.
+func (x *Exchange) SwitchProtocols(status int) {
+	if x.writer.chain != nil {
+		x.writer.Head(status)
+	}
+}
