@@ -34,6 +34,18 @@ func (fs Fields) Has(name string) bool {
 	return false
 }
 
+// Lookup answers the value of the first field with the name, and how many there are.
+func (fs Fields) Lookup(name string) (first string, n int) {
+	for i := range fs {
+		if fs[i].Name == name {
+			if n++; n == 1 {
+				first = fs[i].Value
+			}
+		}
+	}
+	return first, n
+}
+
 // Values are those of all fields with the name; nil if there is none.
 func (fs Fields) Values(name string) (values []string) {
 	for i := range fs {
@@ -58,16 +70,20 @@ func (fs Fields) Without(name string) Fields {
 	return fs[:n]
 }
 
-// Set puts the value in the place of those of all fields with the name, as Append
-// does. It changes the list itself.
-func (fs Fields) Set(name, value string) Fields {
+// Put appends fields in the place of those that have the same names. It changes the
+// list itself.
+func (fs Fields) Put(fields ...Field) Fields {
+	n := 0
 	for i := range fs {
-		if fs[i].Name == name {
-			fs[i].Value = unbroken(value)
-			return append(fs[:i+1], fs[i+1:].Without(name)...)
+		if Fields(fields).Has(fs[i].Name) {
+			continue
 		}
+		if n < i {
+			fs[n] = fs[i]
+		}
+		n++
 	}
-	return fs.Append(name, value)
+	return append(fs[:n], fields...)
 }
 
 // Size is how many bytes the field lines take.

@@ -36,8 +36,10 @@ func (x *Exchange) Authenticate(anonymous string, try func() error) error {
 		return nil
 	}
 	err := try()
-	var a *Answer
-	if err == nil || anonymous == "" || !errors.As(err, &a) {
+	if err == nil || anonymous == "" {
+		return err
+	}
+	if _, answered := errors.AsType[*Answer](err); !answered {
 		return err
 	}
 	c, ok := x.consumerNamed(anonymous)

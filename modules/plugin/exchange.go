@@ -274,7 +274,7 @@ func (c *Chain) access(x *Exchange, from int) error {
 				x.Accept(r, nil)
 				x.host.Replace(w, r)
 				err := c.access(x, position+1)
-				if a := (*Answer)(nil); errors.As(err, &a) {
+				if a, ok := errors.AsType[*Answer](err); ok {
 					x.host.Answer(a)
 					return nil
 				}
@@ -307,9 +307,10 @@ func (in *Instance) explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	var a *Answer
-	var f *Failure
-	if errors.As(err, &a) || errors.As(err, &f) {
+	if _, answered := errors.AsType[*Answer](err); answered {
+		return err
+	}
+	if _, explained := errors.AsType[*Failure](err); explained {
 		return err
 	}
 	return &Failure{Plugin: in.Name, ID: in.ID, Err: err}

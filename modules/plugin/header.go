@@ -72,29 +72,31 @@ func (x *Exchange) Values(name string) []string {
 	return x.head.Values(name)
 }
 
-// First is the first of these values; empty if there is none.
-func (x *Exchange) First(name string) string {
+// Lookup answers the first of these values, and how many there are.
+func (x *Exchange) Lookup(name string) (first string, n int) {
 	h, e := x.current(name)
-	if e != nil {
-		return e.Value[0]
-	} else if h == nil && x.head != nil {
-		return x.head.Get(name)
+	switch {
+	case e != nil:
+		return e.Value[0], len(e.values())
+	case h == nil && x.head != nil:
+		return x.head.Lookup(name)
 	}
 	if values := h[name]; len(values) > 0 {
-		return values[0]
+		return values[0], len(values)
 	}
-	return ""
+	return "", 0
+}
+
+// First is the first of these values; empty if there is none.
+func (x *Exchange) First(name string) string {
+	first, _ := x.Lookup(name)
+	return first
 }
 
 // Has reports whether there is one.
 func (x *Exchange) Has(name string) bool {
-	h, e := x.current(name)
-	if e != nil {
-		return e.Value[0] != ""
-	} else if h == nil && x.head != nil {
-		return x.head.Has(name)
-	}
-	return len(h[name]) > 0
+	_, n := x.Lookup(name)
+	return n > 0
 }
 
 // current answers where the values of a header are: in an edit of it, in a header or,

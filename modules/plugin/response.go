@@ -1,6 +1,10 @@
 package plugin
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/portcullis-gateway/portcullis/modules/http1"
+)
 
 // ResponseHeader are the headers of the response, which a HeaderFilter may
 // change; in the phase log they are those that were sent. What the server
@@ -12,20 +16,33 @@ func (x *Exchange) ResponseHeader() http.Header { return x.writer.Header() }
 
 // SetResponseHeader sets a header of the response. An empty value deletes it.
 func (x *Exchange) SetResponseHeader(name, value string) {
-	w := &x.writer
-	name = http.CanonicalHeaderKey(name)
-	if w.head != nil {
-		if value != "" {
-			w.head.Fields = w.head.Set(name, value)
-		} else {
-			w.head.Fields = w.head.Without(name)
-		}
-		value = "" // of what is in Header, which it replaces
+	if name = http.CanonicalHeaderKey(name); value != "" {
+		x.SetResponseFields(http1.Fields(nil).Append(name, value)...)
+		return
 	}
-	if h := w.to.Header(); value != "" {
-		h[name] = []string{value}
-	} else {
-		delete(h, name)
+	w := &x.writer
+	if w.head != nil {
+		w.head.Fields = w.head.Without(name)
+	}
+	delete(w.to.Header(), name)
+}
+
+// SetResponseFields sets headers of the response: each once, with names in canonical
+// form and values that can be sent as they are.
+func (x *Exchange) SetResponseFields(fields ...http1.Field) {
+	w := &x.writer
+	h := w.to.Header()
+	if w.head == nil {
+		for i := range fields {
+			h[fields[i].Name] = []string{fields[i].Value}
+		}
+		return
+	}
+	w.head.Fields = w.head.Put(fields...)
+	if len(h) > 0 {
+		for i := range fields {
+			delete(h, fields[i].Name)
+		}
 	}
 }
 

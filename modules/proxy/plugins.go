@@ -127,15 +127,14 @@ func (x *exchange) finish() {
 
 // answerFor answers with what a plugin returned.
 func (x *exchange) answerFor(err error) {
-	var a *plugin.Answer
 	if x.started {
 		x.logger.Error("plugin failed after the response had begun", x.fields(zap.Error(err))...)
 		return
 	}
-	if !errors.As(err, &a) {
+	a, answered := errors.AsType[*plugin.Answer](err)
+	if !answered {
 		fields := x.fields(zap.Error(err))
-		var f *plugin.Failure
-		if errors.As(err, &f) {
+		if f, ok := errors.AsType[*plugin.Failure](err); ok {
 			fields = append(fields, zap.Stringer("plugin_id", f.ID))
 		}
 		x.logger.Error("plugin failed", fields...)

@@ -58,9 +58,15 @@ func (t *table) clone() *table {
 	return c
 }
 
+// pivots are rows that say where in a tree to look.
+var pivots = sync.Pool{New: func() any { return new(Row) }}
+
 // get returns the row with the identifier, nil if there is none.
 func (t *table) get(id ID) *Row {
-	r, _ := t.rows.Get(&Row{ID: id})
+	at := pivots.Get().(*Row)
+	at.ID = id
+	r, _ := t.rows.Get(at)
+	pivots.Put(at)
 	return r
 }
 
@@ -77,7 +83,10 @@ func (t *table) first(index int, text string) *Row {
 // ascend yields the rows with the text in an index whose identifier is greater
 // than after. The zero identifier is less than any row's.
 func (t *table) ascend(index int, text string, after ID, yield func(*Row) bool) {
-	t.indexes[index].Ascend(entry{text, &Row{ID: after}}, func(e entry) bool {
+	at := pivots.Get().(*Row)
+	defer pivots.Put(at)
+	at.ID = after
+	t.indexes[index].Ascend(entry{text, at}, func(e entry) bool {
 		if e.text != text {
 			return false
 		}

@@ -114,7 +114,7 @@ func (p *Plugin) authenticate(x *plugin.Exchange) error {
 	if !ok || !found {
 		return p.refuse()
 	}
-	x.SetConsumer(consumer, &plugin.Credential{ID: cred.ID, ConsumerID: consumer.ID, Identifier: cred.Username})
+	x.SetConsumer(consumer, &cred.shown)
 	return nil
 }
 
@@ -127,6 +127,9 @@ var scheme = regexp.MustCompile(`[Bb]asic\s*(.+)`)
 // decode reads the value of a header (kong/plugins/basic-auth/access.lua). The
 // password may contain colons, the username may not.
 func decode(header string) (username, password string, ok bool) {
+	if header == "" {
+		return "", "", false
+	}
 	encoded, usual := strings.CutPrefix(header, "Basic ")
 	if !usual {
 		m := scheme.FindStringSubmatch(header)
@@ -136,7 +139,8 @@ func decode(header string) (username, password string, ok bool) {
 		encoded = m[1]
 	}
 	encoded = strings.TrimRight(strings.TrimSpace(encoded), "=")
-	text, err := base64.RawStdEncoding.DecodeString(encoded)
+	var space [128]byte
+	text, err := base64.RawStdEncoding.AppendDecode(space[:0], []byte(encoded))
 	if err != nil {
 		return "", "", false
 	}

@@ -5,7 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	stdhash "hash"
+	"encoding/json"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/plugin"
 )
 
 // Credential is the typed view of a row of the table basicauth_credentials. A
@@ -24,28 +25,34 @@ type Credential struct {
 	Username string     `json:"username"`
 	Password string     `json:"password"` // see hash
 
+	shown  plugin.Credential
 	passed atomic.Pointer[digest] // the password, once it was shown
 	failed atomic.Pointer[digest] // the last one that was not it
 }
 
+// UnmarshalJSON reads the row, and prepares what requests are told of it.
+func (c *Credential) UnmarshalJSON(data []byte) error {
+	type row Credential
+	if err := json.Unmarshal(data, (*row)(c)); err != nil {
+		return err
+	}
+	c.shown = plugin.Credential{ID: c.ID, ConsumerID: c.Consumer.ID, Identifier: c.Username}
+	return nil
+}
+
 // A digest stands for a password in memory. Its key is known to this process
-// only, so that it says nothing elsewhere.
+// only, so that it says nothing elsewhere. Nobody gets to see one, so none can be
+// made longer, which is what else would speak for HMAC.
 type digest [sha256.Size]byte
 
-// macs are keyed and ready for use.
-var macs = func() *sync.Pool {
-	key := make([]byte, sha256.Size)
-	_, _ = rand.Read(key) // never fails
-	return &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}
+var key = func() (k [sha256.Size]byte) {
+	_, _ = rand.Read(k[:]) // never fails
+	return k
 }()
 
-func digestOf(password string) (d digest) {
-	mac := macs.Get().(stdhash.Hash)
-	mac.Reset()
-	mac.Write([]byte(password))
-	mac.Sum(d[:0])
-	macs.Put(mac)
-	return d
+func digestOf(password string) digest {
+	var space [128]byte
+	return sha256.Sum256(append(append(space[:0], key[:]...), password...))
 }
 
 // slots bound the slow checks that run at a time, to half of the processors, so
@@ -59,6 +66,11 @@ func (c *Credential) verify(ctx context.Context, password string) (bool, error) 
 	if known, ok := c.remembered(&d); known {
 		return ok, nil
 	}
+	return c.check(ctx, password, d)
+}
+
+// check does it slowly, and remembers the outcome.
+func (c *Credential) check(ctx context.Context, password string, d digest) (bool, error) {
 	select {
 	case slots <- struct{}{}:
 		defer func() { <-slots }()

@@ -167,18 +167,18 @@ func (p *Plugin) find(x *plugin.Exchange) (key string, found bool, answer error)
 	var body *form
 	for i, name := range p.KeyNames {
 		if p.KeyInHeader {
-			if v := x.Values(p.headers[i]); len(v) > 0 {
+			if v, n := x.Lookup(p.headers[i]); n > 0 {
 				if p.HideCredentials {
 					x.SetUpstreamHeader(p.headers[i], "")
 				}
-				return p.only(v)
+				return p.only(v, n)
 			}
 		}
 		if v := query[name]; len(v) > 0 {
 			if p.HideCredentials {
 				x.SetQuery(without(x.Query(), name))
 			}
-			return p.only(v)
+			return p.only(v[0], len(v))
 		}
 		if p.KeyInBody {
 			if body == nil {
@@ -188,18 +188,18 @@ func (p *Plugin) find(x *plugin.Exchange) (key string, found bool, answer error)
 				if p.HideCredentials {
 					body.hide(x, name)
 				}
-				return p.only(v)
+				return p.only(v[0], len(v))
 			}
 		}
 	}
 	return "", false, nil
 }
 
-func (p *Plugin) only(values []string) (string, bool, error) {
-	if len(values) > 1 {
+func (p *Plugin) only(key string, n int) (string, bool, error) {
+	if n > 1 {
 		return "", true, p.refuse("Duplicate API key found")
 	}
-	return values[0], true, nil
+	return key, true, nil
 }
 
 // without takes an argument out of a query and leaves the rest as it is.

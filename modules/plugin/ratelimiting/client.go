@@ -38,8 +38,8 @@ func (p *Plugin) identifier() func(buf []byte, x *plugin.Exchange) []byte {
 			if name == "Host" && x.Host() != "" {
 				return appendText(buf, x.Host())
 			}
-			if x.Has(name) {
-				return appendText(buf, x.First(name))
+			if first, n := x.Lookup(name); n > 0 {
+				return appendText(buf, first)
 			}
 			return appendAddress(buf, x)
 		}

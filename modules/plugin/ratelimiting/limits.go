@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/portcullis-gateway/portcullis/modules/plugin"
+	"github.com/portcullis-gateway/portcullis/modules/http1"
 )
 
 // limits are the limits of an instance. They do not change.
@@ -12,14 +12,11 @@ type limits struct {
 	set   []int            // the periods that have one, from the shortest
 	value [periods]float64 // by period
 
-	// told are the headers that do not depend on the request: the limit of
-	// each period that is set. Nil: clients are told nothing.
-	told []header
-}
-
-// header has the names of a period's headers, and the value of the first.
-type header struct {
-	limit, remaining, value string
+	// told are the headers of a response: for each period that is set the limit
+	// and what remains, and then the draft's three. The limits of the periods
+	// do not depend on the request, and have their values. Nil: clients are
+	// told nothing.
+	told http1.Fields
 }
 
 func newLimits(values [periods]*float64, tell bool) *limits {
@@ -31,11 +28,14 @@ func newLimits(values [periods]*float64, tell bool) *limits {
 		l.set = append(l.set, p)
 		l.value[p] = *v
 		if tell {
-			l.told = append(l.told, header{
-				limit:     http.CanonicalHeaderKey("X-RateLimit-Limit-" + titles[p]),
-				remaining: http.CanonicalHeaderKey("X-RateLimit-Remaining-" + titles[p]),
-				value:     text(*v),
-			})
+			l.told = append(l.told,
+				http1.Field{Name: http.CanonicalHeaderKey("X-RateLimit-Limit-" + titles[p]), Value: text(*v)},
+				http1.Field{Name: http.CanonicalHeaderKey("X-RateLimit-Remaining-" + titles[p])})
+		}
+	}
+	if tell {
+		for _, name := range []string{"RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"} {
+			l.told = append(l.told, http1.Field{Name: http.CanonicalHeaderKey(name)})
 		}
 	}
 	return l
@@ -51,20 +51,11 @@ func (l *limits) full(used *counts) bool {
 	return false
 }
 
-// told is what a client is told: what remains in each period that is set, and
-// then the three headers of the draft: limit, remaining and reset.
-type told struct {
-	values [periods + 3]string
-	n      int // of values
-}
-
-func (t *told) reset() string { return t.values[t.n-1] }
-
-// tell makes the values of the headers (kong/plugins/rate-limiting/handler.lua).
-// The draft's are of the period that has the least left; of equal ones, of the
-// longest.
-func (l *limits) tell(used *counts, at *windows, full bool) *told {
-	t := new(told)
+// tell appends the headers of a response to a list
+// (kong/plugins/rate-limiting/handler.lua). The draft's are of the period that has
+// the least left; of equal ones, of the longest. The last one says when to come again.
+func (l *limits) tell(list http1.Fields, used *counts, now *tick, full bool) http1.Fields {
+	list = append(list, l.told...)
 	least, which := 0.0, -1
 	for i, p := range l.set {
 		left := l.value[p] - float64(used[p])
@@ -72,37 +63,15 @@ func (l *limits) tell(used *counts, at *windows, full bool) *told {
 			left-- // this request
 		}
 		left = max(0, left)
-		t.values[i] = text(left)
+		list[2*i+1].Value = text(left)
 		if which < 0 || left <= least {
 			least, which = left, i
 		}
 	}
-	n := len(l.set)
-	p := l.set[which]
-	t.values[n] = l.told[which].value
-	t.values[n+1] = t.values[which]
-	t.values[n+2] = strconv.FormatInt(max(1, lengths[p]-(at[second]-at[p])), 10)
-	t.n = n + 3
-	return t
-}
-
-// The headers of the draft, as net/http writes them.
-var (
-	draftLimit     = http.CanonicalHeaderKey("RateLimit-Limit")
-	draftRemaining = http.CanonicalHeaderKey("RateLimit-Remaining")
-	draftReset     = http.CanonicalHeaderKey("RateLimit-Reset")
-)
-
-// write puts the headers into a response.
-func (l *limits) write(x *plugin.Exchange, t *told) {
-	for i := range l.told {
-		x.SetResponseHeader(l.told[i].limit, l.told[i].value)
-		x.SetResponseHeader(l.told[i].remaining, t.values[i])
-	}
-	n := len(l.set)
-	x.SetResponseHeader(draftLimit, t.values[n])
-	x.SetResponseHeader(draftRemaining, t.values[n+1])
-	x.SetResponseHeader(draftReset, t.values[n+2])
+	draft := list[2*len(l.set):]
+	draft[0].Value, draft[1].Value = list[2*which].Value, list[2*which+1].Value
+	draft[2].Value = now.resets[l.set[which]]
+	return list
 }
 
 // text writes a number as Kong does: without a fraction if it has none.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"github.com/portcullis-gateway/portcullis/modules/http1"
 	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
@@ -166,11 +168,23 @@ func scopeOf(env *plugin.Env) string {
 	return env.Route.String() + ":" + env.Service.String()
 }
 
+// A visit is what the plugin remembers of a request until its response: room for
+// whose it is, and what the client is told.
+type visit struct {
+	client [64]byte
+	told   http1.Fields
+}
+
+var visits = sync.Pool{New: func() any { return new(visit) }}
+
 // Access counts the request, or refuses it.
 func (p *Plugin) Access(x *plugin.Exchange) error {
-	var buf [64]byte
-	at := windowsAt(x.Start)
-	used, err := p.counters.take(p.identify(buf[:0], x), x.Start, at, p.limits)
+	v := visits.Get().(*visit)
+	now := tickAt(x.Start)
+	used, err := p.counters.take(p.identify(v.client[:0], x), x.Start, &now.windows, p.limits)
+	if err != nil || p.limits.told == nil {
+		visits.Put(v)
+	}
 	if err != nil {
 		if !p.FaultTolerant {
 			return err
@@ -179,23 +193,26 @@ func (p *Plugin) Access(x *plugin.Exchange) error {
 		return nil
 	}
 	full := p.limits.full(&used)
+	var retry []string
 	if p.limits.told != nil {
-		h := p.limits.tell(&used, at, full)
-		x.Set(h)
+		v.told = p.limits.tell(v.told[:0], &used, now, full)
+		x.Set(v)
 		if full {
-			return plugin.Refuse(int(p.ErrorCode), p.ErrorMessage, "Retry-After", h.reset())
+			retry = []string{"Retry-After", v.told[len(v.told)-1].Value}
 		}
 	}
 	if full {
-		return plugin.Refuse(int(p.ErrorCode), p.ErrorMessage)
+		return plugin.Refuse(int(p.ErrorCode), p.ErrorMessage, retry...)
 	}
 	return nil
 }
 
 // HeaderFilter tells the client what is left.
 func (p *Plugin) HeaderFilter(x *plugin.Exchange) error {
-	if h, ok := x.Value().(*told); ok {
-		p.limits.write(x, h)
+	if v, ok := x.Value().(*visit); ok {
+		x.SetResponseFields(v.told...)
+		x.Set(nil)
+		visits.Put(v)
 	}
 	return nil
 }

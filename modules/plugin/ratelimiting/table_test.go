@@ -67,7 +67,7 @@ func agrees(t *testing.T, make func() counters, steps []time.Duration, from int,
 			}
 			client := fmt.Sprintf("client %d of round %d", r.IntN(3), round)
 			want, pass := m.take(client, now)
-			got, err := c.take([]byte(client), now, windowsAt(now), l)
+			got, err := c.take([]byte(client), now, &tickAt(now).windows, l)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -192,7 +192,7 @@ func TestTable_exactWithSource(t *testing.T) {
 		wg.Go(func() {
 			for i := range 600 {
 				client := i % 3
-				used, err := tab.take([]byte{byte('a' + client)}, now.Add(time.Duration(i)*time.Millisecond), windowsAt(now), l)
+				used, err := tab.take([]byte{byte('a' + client)}, now.Add(time.Duration(i)*time.Millisecond), &tickAt(now).windows, l)
 				if err != nil {
 					t.Error(err)
 				}
@@ -228,7 +228,7 @@ func TestTable_nodesShareSource(t *testing.T) {
 	now := time.Now()
 	used := func(tab *table) int64 {
 		t.Helper()
-		c, err := tab.take([]byte("x"), now, windowsAt(now), l)
+		c, err := tab.take([]byte("x"), now, &tickAt(now).windows, l)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -263,7 +263,7 @@ func TestTable_sourceFails(t *testing.T) {
 	l := newLimits([periods]*float64{day: new(10.0)}, true)
 	now := time.Now()
 	take := func(client string) error {
-		_, err := tab.take([]byte(client), now, windowsAt(now), l)
+		_, err := tab.take([]byte(client), now, &tickAt(now).windows, l)
 		return err
 	}
 	if err := take("a"); err != nil {
@@ -336,7 +336,7 @@ func TestTable_waitersHearOfFailure(t *testing.T) {
 	var failed atomic.Int64
 	var wg sync.WaitGroup
 	ask := func() {
-		if _, err := tab.take([]byte("a"), now, windowsAt(now), l); err != nil {
+		if _, err := tab.take([]byte("a"), now, &tickAt(now).windows, l); err != nil {
 			failed.Add(1)
 		}
 	}
@@ -372,7 +372,7 @@ func TestTable_forgets(t *testing.T) {
 	l := newLimits([periods]*float64{second: new(1.0), minute: new(2.0)}, true)
 	now := time.Date(2026, 11, 24, 20, 0, 30, 0, time.UTC)
 	for i := range 1000 {
-		if _, err := tab.take(fmt.Appendf(nil, "%d", i), now, windowsAt(now), l); err != nil {
+		if _, err := tab.take(fmt.Appendf(nil, "%d", i), now, &tickAt(now).windows, l); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -390,7 +390,7 @@ func TestTable_isBounded(t *testing.T) {
 	now := time.Date(2026, 11, 24, 20, 0, 30, 0, time.UTC)
 	for i := range most + most/2 {
 		at := now.Add(time.Duration(i/1000) * time.Second)
-		if _, err := tab.take(fmt.Appendf(nil, "%d", i), at, windowsAt(at), l); err != nil {
+		if _, err := tab.take(fmt.Appendf(nil, "%d", i), at, &tickAt(at).windows, l); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -401,7 +401,7 @@ func TestTable_isBounded(t *testing.T) {
 	at := now.Add(time.Hour)
 	kept := 0
 	for i := most + most/2 - 1000; i < most+most/2; i++ {
-		if used, _ := tab.take(fmt.Appendf(nil, "%d", i), at, windowsAt(at), l); used[year] == 1 {
+		if used, _ := tab.take(fmt.Appendf(nil, "%d", i), at, &tickAt(at).windows, l); used[year] == 1 {
 			kept++
 		}
 	}
@@ -416,13 +416,13 @@ func TestEnd(t *testing.T) {
 	} {
 		now, _ := time.Parse(time.RFC3339, tt.at)
 		var got []string
-		for p, start := range windowsAt(now) {
+		for p, start := range &tickAt(now).windows {
 			got = append(got, time.Unix(start, 0).UTC().Format(time.RFC3339))
 			over := time.Unix(end(p, start), 0)
-			if before := windowsAt(over.Add(-time.Second)); before[p] != start {
+			if before := &tickAt(over.Add(-time.Second)).windows; before[p] != start {
 				t.Errorf("%s: the window ended before its end", names[p])
 			}
-			if after := windowsAt(over); after[p] != over.Unix() {
+			if after := &tickAt(over).windows; after[p] != over.Unix() {
 				t.Errorf("%s: no window begins at the end", names[p])
 			}
 		}
@@ -437,7 +437,7 @@ func TestEnd(t *testing.T) {
 func BenchmarkTake(b *testing.B) {
 	l := newLimits([periods]*float64{second: new(1e12), minute: new(1e12), hour: new(1e12)}, true)
 	now := time.Now()
-	at := windowsAt(now)
+	at := &tickAt(now).windows
 	names := make([][]byte, 10_000)
 	for i := range names {
 		names[i] = fmt.Appendf(nil, "192.0.2.%d", i)

@@ -1,6 +1,7 @@
 package ratelimiting
 
 import (
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -33,22 +34,31 @@ var (
 // seconds since the epoch.
 type windows [periods]int64
 
-// latest is what windowsAt answered last.
-var latest atomic.Pointer[windows]
+// A tick is what all requests of one second have in common.
+type tick struct {
+	windows
+	resets [periods]string // the seconds until the windows are over, as clients are told
+}
 
-// windowsAt answers the windows that a moment is in. They are those of the
-// calendar, in UTC.
-func windowsAt(t time.Time) *windows {
+// latest is what tickAt answered last.
+var latest atomic.Pointer[tick]
+
+// tickAt answers the tick that a moment is in. Its windows are those of the calendar,
+// in UTC.
+func tickAt(t time.Time) *tick {
 	now := t.Unix()
-	if w := latest.Load(); w != nil && w[second] == now {
+	if w := latest.Load(); w != nil && w.windows[second] == now {
 		return w
 	}
 	t = t.UTC()
 	y, m, _ := t.Date()
-	w := &windows{
+	w := &tick{windows: windows{
 		now, now - now%60, now - now%3600, now - now%86400,
 		time.Date(y, m, 1, 0, 0, 0, 0, time.UTC).Unix(),
 		time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC).Unix(),
+	}}
+	for p, begun := range w.windows {
+		w.resets[p] = strconv.FormatInt(max(1, lengths[p]-(now-begun)), 10)
 	}
 	latest.Store(w)
 	return w
