@@ -317,7 +317,7 @@ func (in *Instance) explain(err error) error {
 }
 
 // Logs reports whether a plugin may act in the phase log.
-func (c *Chain) Logs() bool { return c.logs }
+func (c *Chain) Logs() bool { return c != nil && c.logs }
 
 // Log runs the phase of that name.
 func (c *Chain) Log(x *Exchange) {

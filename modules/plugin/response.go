@@ -27,6 +27,18 @@ func (x *Exchange) SetResponseHeader(name, value string) {
 	delete(w.to.Header(), name)
 }
 
+// AddResponseHeader adds a value to a header of the response.
+func (x *Exchange) AddResponseHeader(name, value string) {
+	w := &x.writer
+	name = http.CanonicalHeaderKey(name)
+	if h := w.to.Header(); w.head == nil || !w.head.Has(name) && h[name] != nil {
+		h = w.Header()
+		h[name] = append(h[name][:len(h[name]):len(h[name])], value)
+		return
+	}
+	w.head.Fields = w.head.Append(name, value)
+}
+
 // SetResponseFields sets headers of the response: each once, with names in canonical
 // form and values that can be sent as they are.
 func (x *Exchange) SetResponseFields(fields ...http1.Field) {

@@ -117,6 +117,21 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Direct answers the writer that the body goes to as it is, or nil if a filter sees it.
+// What is sent there must be told to Count.
+func (w *Writer) Direct() http.ResponseWriter {
+	if !w.begun || len(w.closer) > 0 {
+		return nil
+	}
+	return w.to
+}
+
+// Count notes that so many bytes of the body were sent past the writer.
+func (w *Writer) Count(n int) {
+	w.sent += int64(n)
+	w.passed += int64(n)
+}
+
 // FlushError sends what has passed the filters.
 func (w *Writer) FlushError() error {
 	if !w.begun {

@@ -36,10 +36,11 @@ func (x *exchange) forward() {
 		return
 	}
 	path := x.upstreamPath()
+	logs := x.chain.Logs()
 	bodyRead := false
 	for n := 0; ; n++ {
-		var began time.Time
-		if x.plugins != nil {
+		var began time.Time // of the choice; zero: there is none
+		if logs && (upstream != nil || s.Address == "") {
 			began = time.Now()
 		}
 		to, err := x.place(upstream)
@@ -54,7 +55,7 @@ func (x *exchange) forward() {
 			}
 			bodyRead = true
 			if x.sentAt = x.start; x.plugins != nil || !x.body.none || s.Address == "" {
-				x.sentAt = time.Now() // else there was nothing to wait for
+				x.sentAt = x.now() // else there was nothing to wait for
 			}
 		}
 		source, err := s.Sources.For(to.address, x.client.Addr(), x.tries)
@@ -79,7 +80,7 @@ func (x *exchange) forward() {
 		}
 		t.settle()
 		if err == nil {
-			if x.plugins != nil {
+			if logs {
 				x.upstreamStatus = resp.StatusCode
 				x.note(t, began, 0, false)
 			}
@@ -91,7 +92,7 @@ func (x *exchange) forward() {
 			return
 		}
 		f := x.failureOf(t, err)
-		if x.plugins != nil {
+		if logs {
 			x.note(t, began, f.status, true)
 		}
 		t.end()

@@ -232,7 +232,7 @@ func (h *host) Answer(a *plugin.Answer) { (*exchange)(h).answerFor(a) }
 // leave runs the phase log and gives back what acting on the request took.
 func (x *exchange) leave() {
 	if p := x.plugins; p != nil {
-		if x.chain != nil && x.chain.Logs() {
+		if x.chain.Logs() {
 			x.outcome(&p.Outcome)
 			x.chain.Log(p)
 		}
@@ -246,7 +246,7 @@ func (x *exchange) leave() {
 // outcome tells what became of the request.
 func (x *exchange) outcome(o *plugin.Outcome) {
 	p := x.plugins
-	now := time.Now()
+	now := x.now()
 	o.Status = cmp.Or(p.Status(), x.status)
 	if o.Status == 0 {
 		o.Status = statusClientGone
@@ -271,9 +271,12 @@ func (x *exchange) outcome(o *plugin.Outcome) {
 }
 
 // note keeps a try for the phase log. The choice of its address began at the
-// time given.
+// time given; zero: there was nothing to choose.
 func (x *exchange) note(t *try, began time.Time, status int, failed bool) {
 	o := &x.plugins.Outcome
+	if began.IsZero() {
+		began = t.start
+	}
 	n := plugin.Try{Address: t.target, Start: began, Duration: t.start.Sub(began)}
 	if failed {
 		n.State, n.Code = "failed", status

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -137,41 +138,42 @@ func TestRecycle_headersStayWithTheirAnswer(t *testing.T) {
 // A recycler notes whether the engine keeps nothing of a request.
 type recycler struct {
 	http.ResponseWriter
-	recycled bool
+	recycled, texts bool
 }
 
-func (r *recycler) Recycle(bool) { r.recycled = true }
+func (r *recycler) Recycle(texts bool) { r.recycled, r.texts = true, texts }
 
 func (r *recycler) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// What plugins do in their phases leaves nothing behind, the phase log included;
-// a handler of Caddy's around the request may have given it to anybody.
+// What plugins do in their phases leaves nothing behind, the phase log included, but
+// texts unless they say that they keep none; a handler of Caddy's around the request
+// may have given it to anybody.
 func TestRecycle_behindPlugins(t *testing.T) {
 	up := upstream(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	for _, tt := range []struct {
-		plugin schema.Object
-		want   bool
+		plugin      schema.Object
+		want, texts bool
 	}{
-		{nil, true},
-		{schema.Object{"name": "correlation-id"}, true},
-		{schema.Object{"name": "reporter"}, true},
-		{schema.Object{"name": "http.handlers.headers", "config": schema.Object{}}, false},
+		{nil, true, true},
+		{schema.Object{"name": "correlation-id"}, true, true},
+		{schema.Object{"name": "reporter"}, true, false},
+		{schema.Object{"name": "http.handlers.headers", "config": schema.Object{}}, false, false},
 	} {
 		g := start(t, gateway.Settings{})
 		g.route(to(up), schema.Object{})
 		if tt.plugin != nil {
 			g.insert("plugins", tt.plugin)
 		}
-		recycled := make(chan bool, 1)
+		recycled := make(chan *recycler, 1)
 		url := g.behind(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			to := &recycler{ResponseWriter: w}
 			g.engine.ServeHTTP(to, r)
-			recycled <- to.recycled
+			recycled <- to
 		}))
 		// The first connects the service, which somebody watches; so is any
 		// other that is slow.
-		got := false
-		for n := 0; n < 2 || tt.want && !got && n < 100; n++ {
+		got := new(recycler)
+		for n := 0; n < 2 || tt.want && !got.recycled && n < 100; n++ {
 			resp, err := http.Get(url)
 			if err != nil {
 				t.Fatal(err)
@@ -179,8 +181,9 @@ func TestRecycle_behindPlugins(t *testing.T) {
 			resp.Body.Close()
 			got = <-recycled
 		}
-		if got != tt.want {
-			t.Errorf("behind %v the memory is used again: %v, want %v", tt.plugin["name"], got, tt.want)
+		if got.recycled != tt.want || got.texts != tt.texts {
+			t.Errorf("behind %v the memory is used again: %v, and that of texts: %v; want %v and %v",
+				tt.plugin["name"], got.recycled, got.texts, tt.want, tt.texts)
 		}
 	}
 }
@@ -196,4 +199,7 @@ func (reporter) CaddyModule() caddy.ModuleInfo {
 
 func (reporter) Describe() entity.PluginKind { return entity.PluginKind{Config: &schema.Fields{}} }
 
-func (reporter) Log(*plugin.Exchange) {}
+// reported is how many bytes of the last response's body were sent.
+var reported atomic.Int64
+
+func (reporter) Log(x *plugin.Exchange) { reported.Store(x.Outcome.BodySent) }

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/http1"
+	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/relay"
 )
 
@@ -126,13 +127,23 @@ func (x *exchange) copyBody(t *try, resp *http.Response) {
 // splice passes a piece of the body on inside of the kernel, and reports whether it
 // could.
 func (x *exchange) splice(t *try, resp *http.Response, pipe *relay.Pipe) bool {
-	n, err := http1.Splice(x.w, resp.Body, pipe,
+	w := x.w
+	filter, filtered := w.(*plugin.Writer)
+	if filtered {
+		if w = filter.Direct(); w == nil {
+			return false
+		}
+	}
+	n, err := http1.Splice(w, resp.Body, pipe,
 		func() {
 			t.watch.finish(reading)
 			t.watch.begin(sending)
 		},
 		func(n int) {
 			x.sent += int64(n)
+			if filtered {
+				filter.Count(n)
+			}
 			t.watch.begin(sending)
 		})
 	t.watch.finish(sending)

@@ -10,14 +10,23 @@ import (
 	"testing"
 
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
+	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/modules/relay"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
 )
 
 // Large bodies go through the kernel, and come out as they went in; the connections
 // serve the next requests.
-func TestSplice_largeBodies(t *testing.T) {
+func TestSplice_largeBodies(t *testing.T) { testSplice(t) }
+
+// So they do where plugins look at the head, or at the response when it is over.
+func TestSplice_behindPlugins(t *testing.T) { testSplice(t, "correlation-id", "reporter") }
+
+func testSplice(t *testing.T, plugins ...string) {
 	g := start(t, gateway.Settings{})
+	for _, name := range plugins {
+		g.insert("plugins", schema.Object{"name": name})
+	}
 	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		size, _ := strconv.Atoi(r.URL.Query().Get("size"))
 		body := make([]byte, size)
@@ -45,6 +54,9 @@ func TestSplice_largeBodies(t *testing.T) {
 			t.Errorf("%d bytes: got %d, with the sum %x instead of %s", size, len(body), sum, resp.Header.Get("Sum"))
 		}
 		total += int64(size)
+		if plugins != nil {
+			patient.Until(t, "the bytes of the body are counted", func() bool { return reported.Load() == int64(size) })
+		}
 	}
 	if n := relay.Spliced() - before; n < total/2 || n > total {
 		t.Errorf("%d of %d bytes were spliced", n, total)

@@ -130,7 +130,14 @@ func (p *Plugin) Access(x *plugin.Exchange) error {
 		return nil
 	}
 	out := http.Header{}
-	if p.allow(x.Values("Origin"), out) {
+	origin, credentials, varies := p.allow(x.First("Origin"))
+	if origin != "" {
+		out[allowOrigin] = []string{origin}
+	}
+	if credentials {
+		out[allowCredentials] = yes
+	}
+	if varies {
 		out["Vary"] = []string{"Origin"}
 	}
 	if p.headers != nil {
@@ -150,55 +157,47 @@ func (p *Plugin) Access(x *plugin.Exchange) error {
 
 // HeaderFilter tells the browser who may read the response.
 func (p *Plugin) HeaderFilter(x *plugin.Exchange) error {
-	origin := x.Values("Origin")
-	if len(origin) > 0 && origin[0] == "" {
-		origin = nil
-	}
-	if x.Value() != nil || len(origin) == 0 && !p.AllowOriginAbsent {
+	asking := x.First("Origin")
+	if x.Value() != nil || asking == "" && !p.AllowOriginAbsent {
 		return nil
 	}
-	h := x.ResponseHeader()
-	if p.allow(origin, h) {
-		h["Vary"] = append(h["Vary"][:len(h["Vary"]):len(h["Vary"])], "Origin")
+	origin, credentials, varies := p.allow(asking)
+	x.SetResponseHeader(allowOrigin, origin)
+	if credentials {
+		x.SetResponseHeader(allowCredentials, "true")
+	}
+	if varies {
+		x.AddResponseHeader("Vary", "Origin")
 	}
 	if p.exposed != nil {
-		h["Access-Control-Expose-Headers"] = p.exposed
+		x.SetResponseHeader("Access-Control-Expose-Headers", p.exposed[0])
 	}
 	return nil
 }
 
-var (
-	yes = []string{"true"}
-	all = []string{"*"}
+const (
+	allowOrigin      = "Access-Control-Allow-Origin"
+	allowCredentials = "Access-Control-Allow-Credentials"
 )
 
-// allow sets which origin may read the response, and reports whether that depends
-// on who asks.
-func (p *Plugin) allow(origin []string, h http.Header) (varies bool) {
-	const allowOrigin, allowCredentials = "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"
-	var asking string
-	if len(origin) > 0 {
-		asking = origin[0]
-	}
-	allowed, everyone := p.origins.answer(asking)
-	switch {
-	case everyone:
-		h[allowOrigin] = all
-	case allowed == "":
-		delete(h, allowOrigin)
-	default:
-		h[allowOrigin] = []string{allowed}
+var yes = []string{"true"}
+
+// allow answers which origin may read the response, empty for none, and whether with
+// credentials and whether that depends on who asks.
+func (p *Plugin) allow(asking string) (origin string, credentials, varies bool) {
+	origin, everyone := p.origins.answer(asking)
+	if everyone {
+		origin = "*"
 	}
 	varies = !p.origins.any
 	switch {
 	case !p.Credentials:
 	case !everyone:
-		h[allowCredentials] = yes
+		credentials = true
 	case asking != "": // browsers refuse credentials with "*"
-		h[allowOrigin], h[allowCredentials] = origin[:1:1], yes
-		varies = true
+		return asking, true, true
 	}
-	return varies
+	return origin, credentials, varies
 }
 
 // Interface guards
