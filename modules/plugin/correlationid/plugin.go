@@ -3,6 +3,7 @@
 package correlationid
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -104,14 +105,14 @@ func (p *Plugin) make(x *plugin.Exchange) string {
 		return uuid.NewString()
 	case "tracker": // nginx's address-port-pid-connection-request-time
 		n := p.count.Add(1)
-		return fmt.Sprintf("%s-%s-%d-%d-1-%d.%03d", server(x.Request), x.Port, os.Getpid(), n, x.Start.Unix(), x.Start.Nanosecond()/1e6)
+		return fmt.Sprintf("%s-%s-%d-%d-1-%d.%03d", server(x.Context()), x.Port, os.Getpid(), n, x.Start.Unix(), x.Start.Nanosecond()/1e6)
 	}
 	return p.prefix + strconv.FormatUint(p.count.Add(1), 10)
 }
 
 // server is the address that the request was sent to; "unix:" if it has none.
-func server(r *http.Request) string {
-	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+func server(ctx context.Context) string {
+	if a, ok := ctx.Value(http.LocalAddrContextKey).(net.Addr); ok {
 		if to, err := netip.ParseAddrPort(a.String()); err == nil {
 			return to.Addr().Unmap().WithZone("").String()
 		}

@@ -297,7 +297,7 @@ func TestTable_sourceFailsInPart(t *testing.T) {
 	now := time.Now()
 	take := func(client string) error {
 		now = now.Add(time.Microsecond)
-		_, err := tab.take([]byte(client), now, windowsAt(now), l)
+		_, err := tab.take([]byte(client), now, &tickAt(now).windows, l)
 		return err
 	}
 	for _, client := range []string{"a", "b"} {
