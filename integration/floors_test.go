@@ -55,6 +55,7 @@ var house = []room{
 	{path: "modules/transform", floor: 0},
 	{path: "modules/metrics", floor: 0, uses: []string{"github.com/prometheus/client_golang"}},
 	{path: "modules/ports", floor: 0},
+	{path: "modules/selfsigned", floor: 0},
 	{path: "modules/patient", floor: 0, uses: []string{"go.uber.org/goleak"}},
 	{path: "transparent", floor: 0, uses: []string{caddyCore, caddyfileWords, zap, "golang.org/x/net", "golang.org/x/sys"}},
 	{path: "transparent/sites", floor: 1, uses: []string{caddyHTTP}},

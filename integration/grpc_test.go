@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/portcullis-gateway/portcullis/modules/ports"
+	"github.com/portcullis-gateway/portcullis/modules/selfsigned"
 )
 
 // text is a message.
@@ -84,7 +85,7 @@ func TestGRPC(t *testing.T) {
 	p := h.start()
 	servers := map[string]int{
 		"grpc":  grpcServer(t),
-		"grpcs": grpcServer(t, grpc.Creds(credentials.NewServerTLSFromCert(keyPair(t)))),
+		"grpcs": grpcServer(t, grpc.Creds(credentials.NewServerTLSFromCert(&selfsigned.New("server").Certificate))),
 	}
 	for protocol, port := range servers {
 		p.admin("POST", "/services", fmt.Sprintf(`{"name":%q,"protocol":%q,"host":"127.0.0.1","port":%d}`, protocol, protocol, port), 201)

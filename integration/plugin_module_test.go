@@ -86,8 +86,7 @@ func TestPluginModule(t *testing.T) {
 	h.binary = caddy
 	p := h.start()
 	behind := upstream(t, echo)
-	p.admin("POST", "/services", `{"name":"a","url":"`+behind.URL+`"}`, 201)
-	p.admin("POST", "/services/a/routes", `{"paths":["/"]}`, 201)
+	p.route("/", behind.URL)
 	p.admin("POST", "/plugins", `{"name":"hello-header","config":{"text":7}}`, 400)
 	p.admin("POST", "/plugins", `{"name":"hello-header","config":{"text":"hi"}}`, 201)
 	if got := p.get("/", 200).header.Get("X-Hello"); got != "hi" {

@@ -297,6 +297,13 @@ func (p *process) admin(method, path, body string, status int) answer {
 	return a
 }
 
+// route makes a route for a path, and its service for an upstream.
+func (p *process) route(path, upstream string) {
+	p.t.Helper()
+	p.admin("POST", "/services", fmt.Sprintf(`{"name":"a","url":%q}`, upstream), 201)
+	p.admin("POST", "/services/a/routes", fmt.Sprintf(`{"paths":[%q]}`, path), 201)
+}
+
 // get asks the proxy for path and insists on the status.
 func (p *process) get(path string, status int, header ...string) answer {
 	p.t.Helper()

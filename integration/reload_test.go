@@ -119,8 +119,7 @@ func TestReload_otherAddress(t *testing.T) {
 	h := newHome(t, usual)
 	behind := upstream(t, echo)
 	p := h.start()
-	p.admin("POST", "/services", `{"name":"a","url":"`+behind.URL+`"}`, 201)
-	p.admin("POST", "/services/a/routes", `{"paths":["/"]}`, 201)
+	p.route("/", behind.URL)
 	p.get("/", 200)
 
 	h.write("gateway.caddyfile", strings.Replace(usual, "{$PROXY}", "{$SITE}", 1))
@@ -143,8 +142,7 @@ func TestReload_brokenKeepsRunning(t *testing.T) {
 	h := newHome(t, usual)
 	behind := upstream(t, echo)
 	p := h.start()
-	p.admin("POST", "/services", `{"name":"a","url":"`+behind.URL+`"}`, 201)
-	p.admin("POST", "/services/a/routes", `{"paths":["/"]}`, 201)
+	p.route("/", behind.URL)
 
 	for name, broken := range map[string]string{
 		"syntax":       strings.Replace(usual, "ssl http2", "ssl http9", 1),

@@ -42,8 +42,7 @@ http://127.0.0.1:{$SITE} {
 `)
 	behind := upstream(t, echo)
 	p := h.start()
-	p.admin("POST", "/services", `{"name":"a","url":"`+behind.URL+`"}`, 201)
-	p.admin("POST", "/services/a/routes", `{"paths":["/api/orders"]}`, 201)
+	p.route("/api/orders", behind.URL)
 
 	for _, tt := range []struct {
 		name, path string
@@ -82,8 +81,7 @@ http://127.0.0.1:{$SITE} {
 `)
 	behind := upstream(t, echo)
 	p := h.start()
-	p.admin("POST", "/services", `{"name":"a","url":"`+behind.URL+`"}`, 201)
-	p.admin("POST", "/services/a/routes", `{"paths":["/"]}`, 201)
+	p.route("/", behind.URL)
 	c, err := net.Dial("tcp", p.addr("SITE"))
 	if err != nil {
 		t.Fatal(err)

@@ -376,29 +376,20 @@ func dnsServer(t testing.TB) string {
 				pc.WriteTo(reply(b[:n]), from)
 			}
 		}()
-		go func() {
+		serveEach(ln, func(c net.Conn) {
+			head := make([]byte, 2)
 			for {
-				c, err := ln.Accept()
-				if err != nil {
+				if _, err := io.ReadFull(c, head); err != nil {
 					return
 				}
-				go func() {
-					defer c.Close()
-					head := make([]byte, 2)
-					for {
-						if _, err := io.ReadFull(c, head); err != nil {
-							return
-						}
-						q := make([]byte, int(head[0])<<8|int(head[1]))
-						if _, err := io.ReadFull(c, q); err != nil {
-							return
-						}
-						a := reply(q)
-						c.Write(append([]byte{byte(len(a) >> 8), byte(len(a))}, a...))
-					}
-				}()
+				q := make([]byte, int(head[0])<<8|int(head[1]))
+				if _, err := io.ReadFull(c, q); err != nil {
+					return
+				}
+				a := reply(q)
+				c.Write(append([]byte{byte(len(a) >> 8), byte(len(a))}, a...))
 			}
-		}()
+		})
 		return ln.Addr().String()
 	}
 	t.Fatal("no port is free for TCP and UDP")

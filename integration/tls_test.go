@@ -2,46 +2,20 @@ package integration
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
-	"math/big"
 	"testing"
-	"time"
+
+	"github.com/portcullis-gateway/portcullis/modules/selfsigned"
 )
 
 // pair makes a self-signed certificate and answers it as a body for the Admin
 // API, with the names that it is for.
 func pair(t *testing.T, subject string, names ...string) string {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()),
-		Subject:      pkix.Name{CommonName: subject},
-		NotAfter:     time.Now().Add(time.Hour),
-		DNSNames:     []string{"example.com"},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := json.Marshal(map[string]any{
-		"cert": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
-		"key":  string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})),
-		"snis": names,
-	})
+	p := selfsigned.New(subject, "example.com")
+	body, err := json.Marshal(map[string]any{"cert": p.Cert, "key": p.Key, "snis": names})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,18 +107,4 @@ func TestTLS_defaults(t *testing.T) {
 			t.Errorf("the certificate with %s is another after a restart", kind.algorithm)
 		}
 	}
-}
-
-// keyPair is a self-signed certificate for a server.
-func keyPair(t *testing.T) *tls.Certificate {
-	t.Helper()
-	var text struct{ Cert, Key string }
-	if err := json.Unmarshal([]byte(pair(t, "server")), &text); err != nil {
-		t.Fatal(err)
-	}
-	c, err := tls.X509KeyPair([]byte(text.Cert), []byte(text.Key))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &c
 }

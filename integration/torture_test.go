@@ -184,8 +184,7 @@ func TestTorture_slowClients(t *testing.T) {
 		}
 	})
 	p := h.start()
-	p.admin("POST", "/services", `{"name":"a","url":"`+behind.URL+`"}`, 201)
-	p.admin("POST", "/services/a/routes", `{"paths":["/"]}`, 201)
+	p.route("/", behind.URL)
 
 	const head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\n"
 	for _, tt := range []struct {

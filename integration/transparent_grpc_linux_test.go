@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/portcullis-gateway/portcullis/modules/selfsigned"
 	"github.com/portcullis-gateway/portcullis/transparent/netnstest"
 )
 
@@ -21,7 +22,7 @@ func TestTransparent_grpcToTheOriginalDestination(t *testing.T) {
 	i.Gateway.RouteMarked("1", "100")
 	i.Gateway.Nft(ways[0].rules)
 	i.Gateway.Nft(returnPath)
-	pair := keyPair(t)
+	pair := &selfsigned.New("server", "example.com").Certificate
 	for _, tt := range []struct {
 		protocol string
 		port     uint16

@@ -30,8 +30,7 @@ func TestReload_keepsUpgrades(t *testing.T) {
 		io.Copy(conn, buffered) // an echo
 	})
 	p := h.start()
-	p.admin("POST", "/services", `{"name":"a","url":"`+behind.URL+`"}`, 201)
-	p.admin("POST", "/services/a/routes", `{"paths":["/"]}`, 201)
+	p.route("/", behind.URL)
 
 	conn, err := net.Dial("tcp", p.addr("PROXY"))
 	if err != nil {

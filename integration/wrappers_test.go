@@ -28,8 +28,7 @@ func TestListenerWrappers(t *testing.T) {
 		io.WriteString(w, r.Header.Get("X-Real-IP"))
 	})
 	p := h.start()
-	p.admin("POST", "/services", `{"name":"a","url":"`+behind.URL+`"}`, 201)
-	p.admin("POST", "/services/a/routes", `{"paths":["/"]}`, 201)
+	p.route("/", behind.URL)
 
 	// ask sends one request, behind a PROXY header, and answers the address
 	// that the upstream was told

@@ -1,20 +1,11 @@
 package gateway
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +17,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/dial"
 	"github.com/portcullis-gateway/portcullis/modules/patient"
+	"github.com/portcullis-gateway/portcullis/modules/selfsigned"
 	_ "github.com/portcullis-gateway/portcullis/modules/store/memory"
 )
 
@@ -178,37 +170,11 @@ func TestServerTLS_sessionsGoOn(t *testing.T) {
 	}
 }
 
-// writePair makes PEM files of a self-signed certificate.
-func writePair(t *testing.T, name string) (cert, key string) {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: secret}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key
-}
-
 // TestServerTLS_caddysCertificates: what Caddy's own app has is served where
 // the gateway has nothing, before the default pair.
 func TestServerTLS_caddysCertificates(t *testing.T) {
-	cert, key := writePair(t, "site.example.com")
-	def, defKey := writePair(t, "default")
+	cert, key := selfsigned.New("site.example.com", "site.example.com").Write(t.TempDir())
+	def, defKey := selfsigned.New("default", "default").Write(t.TempDir())
 	ctx, app := load(t, fmt.Sprintf(`{"store":{"driver":"memory"},"ssl_cert":[%q],"ssl_cert_key":[%q]}`, def, defKey), caddy.ModuleMap{
 		"tls": json.RawMessage(fmt.Sprintf(`{"certificates":{"load_files":[{"certificate":%q,"key":%q}]}}`, cert, key)),
 	})
@@ -225,7 +191,7 @@ func TestServerTLS_caddysCertificates(t *testing.T) {
 }
 
 func TestTLSSettings_errors(t *testing.T) {
-	cert, key := writePair(t, "x")
+	cert, key := selfsigned.New("x", "x").Write(t.TempDir())
 	for _, tt := range []struct{ in, want string }{
 		{`"ssl_cipher_suite":"strong"`, `ssl_cipher_suite: unknown suite "strong"; expected one of fips, intermediate, modern, old, custom`},
 		{`"ssl_cipher_suite":"custom"`, `ssl_cipher_suite custom needs at least one suite`},
@@ -270,7 +236,7 @@ func TestTLSSettings_whatHasNoEffectIsLogged(t *testing.T) {
 }
 
 func TestIdentify(t *testing.T) {
-	cert, key := writePair(t, "node")
+	cert, key := selfsigned.New("node", "node").Write(t.TempDir())
 	_, app := load(t, fmt.Sprintf(`{"store":{"driver":"memory"},"client_ssl":true,"client_ssl_cert":%q,"client_ssl_cert_key":%q}`, cert, key), nil)
 	own := new(tls.Certificate)
 	service := &dial.TLS{Client: own, Key: "service"}

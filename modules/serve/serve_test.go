@@ -3,16 +3,11 @@ package serve
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"strings"
@@ -27,6 +22,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/listen"
 	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/modules/ports"
+	"github.com/portcullis-gateway/portcullis/modules/selfsigned"
 )
 
 func TestMain(m *testing.M) { patient.NoLeaks(m) }
@@ -79,7 +75,7 @@ func (f *fixture) open(g Generation) *Lease {
 
 func (f *fixture) complete(g Generation) Generation {
 	if f.cfg.Bind.SSL && g.TLS == nil {
-		cert := selfSigned("test")
+		cert := selfsigned.New("test", "test").Certificate
 		cfg := &tls.Config{Certificates: []tls.Certificate{cert}}
 		g.TLS = func(*tls.ClientHelloInfo) (*tls.Config, error) { return cfg, nil }
 	}
@@ -152,24 +148,6 @@ func (f *fixture) dial() net.Conn {
 // says answers every request with a word.
 func says(word string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, word) }
-}
-
-// selfSigned makes a certificate whose common name is name.
-func selfSigned(name string) tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		BasicConstraintsValid: true, IsCA: true, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		panic(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // with returns a TLS source that always answers with one certificate.
@@ -399,7 +377,7 @@ func TestServer_panicIsLoggedByTheGenerationThatServes(t *testing.T) {
 }
 
 func TestServer_tlsFollowsTheNewestGeneration(t *testing.T) {
-	f := start(t, "ssl http2 reuseport", Generation{Handler: says("old"), TLS: with(selfSigned("old"))})
+	f := start(t, "ssl http2 reuseport", Generation{Handler: says("old"), TLS: with(selfsigned.New("old", "test").Certificate)})
 	name := func() string {
 		t.Helper()
 		c, err := tls.Dial("tcp", f.cfg.Bind.HostPort(), &tls.Config{InsecureSkipVerify: true})
@@ -412,7 +390,7 @@ func TestServer_tlsFollowsTheNewestGeneration(t *testing.T) {
 	if got := name(); got != "old" {
 		t.Errorf("got the certificate %q, want old", got)
 	}
-	l := f.open(Generation{Handler: says("new"), TLS: with(selfSigned("new"))})
+	l := f.open(Generation{Handler: says("new"), TLS: with(selfsigned.New("new", "test").Certificate)})
 	if got := name(); got != "new" {
 		t.Errorf("got the certificate %q, want new", got)
 	}
@@ -423,7 +401,7 @@ func TestServer_tlsFollowsTheNewestGeneration(t *testing.T) {
 }
 
 func TestServer_sessionTicketsOutliveGenerations(t *testing.T) {
-	cert := selfSigned("test")
+	cert := selfsigned.New("test", "test").Certificate
 	f := start(t, "ssl reuseport", Generation{Handler: says("old"), TLS: with(cert)})
 	cfg := &tls.Config{InsecureSkipVerify: true, ServerName: "test", ClientSessionCache: tls.NewLRUClientSessionCache(8)}
 	visit := func() (resumed bool) {
@@ -452,7 +430,7 @@ func TestServer_sessionTicketsOutliveGenerations(t *testing.T) {
 }
 
 func TestServer_ticketIsNoWayAroundClientCertificates(t *testing.T) {
-	cert, mine, other := selfSigned("test"), selfSigned("mine"), selfSigned("other")
+	cert, mine, other := selfsigned.New("test", "test").Certificate, selfsigned.New("mine", "test").Certificate, selfsigned.New("other", "test").Certificate
 	demands := func(ca tls.Certificate) Generation {
 		leaf, err := x509.ParseCertificate(ca.Certificate[0])
 		if err != nil {
@@ -503,7 +481,7 @@ func TestServer_ticketIsNoWayAroundClientCertificates(t *testing.T) {
 }
 
 func TestServer_handshakeSeesTheConnection(t *testing.T) {
-	cert := selfSigned("test")
+	cert := selfsigned.New("test", "test").Certificate
 	conns := make(chan *Conn, 1)
 	f := start(t, "ssl", Generation{Handler: says("x"), TLS: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		conns <- ConnFrom(hello.Context())

@@ -1,46 +1,22 @@
 package store_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/portcullis-gateway/portcullis/modules/selfsigned"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
 
-// pair makes a self-signed certificate and its key, in PEM form.
-func pair(t *testing.T, ca bool) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
-		NotAfter: time.Now().Add(time.Hour), IsCA: ca, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
-		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
+// pair is a certificate and its key, in PEM form.
+func pair() (cert, key string) {
+	p := selfsigned.New("test")
+	return p.Cert, p.Key
 }
 
 func TestCertificates_ownTheirSNIs(t *testing.T) {
-	cert, key := pair(t, false)
+	cert, key := pair()
 	s := begin(t, empty())
 	show := func(step string, got object, want ...any) {
 		t.Helper()
@@ -84,7 +60,7 @@ func TestCertificates_ownTheirSNIs(t *testing.T) {
 }
 
 func TestCertificates_refuseNames(t *testing.T) {
-	cert, key := pair(t, false)
+	cert, key := pair()
 	s := begin(t, empty())
 	s.insert("certificates", object{"id": str(1), "cert": cert, "key": key, "snis": []any{"a.com"}})
 	s.insert("certificates", object{"id": str(2), "cert": cert, "key": key})
@@ -119,7 +95,7 @@ func TestCertificates_refuseNames(t *testing.T) {
 }
 
 func TestCACertificates_staysWhileNamed(t *testing.T) {
-	cert, _ := pair(t, true)
+	cert, _ := pair()
 	s := begin(t, empty())
 	s.insert("ca_certificates", object{"id": str(1), "cert": cert})
 	s.insert("services", object{"id": str(2), "url": "https://a", "ca_certificates": []any{str(1)}})

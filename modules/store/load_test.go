@@ -14,7 +14,7 @@ import (
 )
 
 func TestLoad_isTheImageThatWasWritten(t *testing.T) {
-	cert, key := pair(t, false)
+	cert, key := pair()
 	s := begin(t, empty())
 	s.insert("certificates", object{"cert": cert, "key": key, "snis": []any{"a.com", "b.com"}})
 	s.insert("services", object{"id": str(1), "name": "naïve", "url": "https://a", "tags": []any{`odd \ "tag"`, "x"}})

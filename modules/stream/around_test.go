@@ -21,6 +21,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/relay"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
+	"github.com/portcullis-gateway/portcullis/modules/selfsigned"
 	"github.com/portcullis-gateway/portcullis/modules/store"
 )
 
@@ -159,7 +160,7 @@ func TestHandlers_standInsideOfTLS(t *testing.T) {
 
 func TestHandlers_passedThroughTLSBeginsWithTheClientHello(t *testing.T) {
 	g := start(t, nil)
-	server := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{newPair(t, "b.example.com").Certificate}}, echo("behind"))
+	server := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{selfsigned.New("b.example.com", "b.example.com").Certificate}}, echo("behind"))
 	id := g.route(service("tcp", server), schema.Object{"protocols": []any{"tls_passthrough"}, "snis": []any{"b.example.com"}})
 	g.handler(id, "throttle", schema.Object{"latency": "10ms"})
 	c := tls.Client(g.dialTo(secure), &tls.Config{ServerName: "b.example.com", InsecureSkipVerify: true})

@@ -16,6 +16,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/gateway"
 	"github.com/portcullis-gateway/portcullis/modules/ports"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
+	"github.com/portcullis-gateway/portcullis/modules/selfsigned"
 )
 
 // TestHandler runs caddy-l4's own app beside the gateway's: its routes hand
@@ -56,7 +57,7 @@ func TestHandler(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := &gatewayTest{t: t, node: n}
-	theirs := newPair(t, "matched.example.com")
+	theirs := selfsigned.New("matched.example.com", "matched.example.com")
 	sealed := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{theirs.Certificate}}, echo("sealed"))
 	g.route(service("tcp", serveTCP(t, echo("plain"))), schema.Object{"protocols": []any{"tcp"}, "destinations": []any{schema.Object{"port": int64(listening[0])}}})
 	g.route(service("tcp", serveTCP(t, echo("ended"))), schema.Object{"protocols": []any{"tls"}, "snis": []any{"ended.example.com"}})
@@ -85,7 +86,7 @@ func TestHandler(t *testing.T) {
 	if got := ask(t, tls.Client(dial(1), &tls.Config{ServerName: "ended.example.com", InsecureSkipVerify: true}), "hello"); got != "ended:hello" {
 		t.Errorf("ended: got %q", got)
 	}
-	if got := ask(t, tls.Client(dial(2), &tls.Config{ServerName: "matched.example.com", RootCAs: theirs.pool}), "hello"); got != "sealed:hello" {
+	if got := ask(t, tls.Client(dial(2), &tls.Config{ServerName: "matched.example.com", RootCAs: theirs.Pool}), "hello"); got != "sealed:hello" {
 		t.Errorf("passed: got %q", got)
 	}
 	c := dial(3)

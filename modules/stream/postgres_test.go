@@ -12,6 +12,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/hello"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
+	"github.com/portcullis-gateway/portcullis/modules/selfsigned"
 )
 
 // askTLS does what a client of PostgreSQL does before its handshake, and answers
@@ -46,7 +47,7 @@ func servePostgres(t testing.TB, answer byte, config *tls.Config) func(net.Conn)
 
 func TestPostgres_asksBeforeTLS(t *testing.T) {
 	g := start(t, nil)
-	theirs := newPair(t, "passed.example.com")
+	theirs := selfsigned.New("passed.example.com", "passed.example.com")
 	config := &tls.Config{Certificates: []tls.Certificate{theirs.Certificate}}
 	for name, service := range map[string]schema.Object{
 		"passed.example.com":  service("tcp", serveTCP(t, servePostgres(t, willing, config))),

@@ -1,17 +1,10 @@
 package stream
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/netip"
 	"strings"
@@ -20,46 +13,8 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/modules/relay"
 	"github.com/portcullis-gateway/portcullis/modules/schema"
+	"github.com/portcullis-gateway/portcullis/modules/selfsigned"
 )
-
-// A pair is a self-signed certificate, which is its own authority.
-type pair struct {
-	tls.Certificate
-	cert, key string // PEM
-	pool      *x509.CertPool
-}
-
-func newPair(t testing.TB, names ...string) *pair {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &pair{
-		cert: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
-		key:  string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})),
-		pool: x509.NewCertPool(),
-	}
-	if p.Certificate, err = tls.X509KeyPair([]byte(p.cert), []byte(p.key)); err != nil {
-		t.Fatal(err)
-	}
-	p.pool.AppendCertsFromPEM([]byte(p.cert))
-	return p
-}
 
 // serveTLS runs a server that speaks TLS.
 func serveTLS(t testing.TB, config *tls.Config, handle func(net.Conn)) netip.AddrPort {
@@ -85,8 +40,8 @@ func (g *gatewayTest) dialTLS(i int, config *tls.Config) *tls.Conn {
 // TestTLS_sideBySideOnOneListener is termination and passthrough by server name.
 func TestTLS_sideBySideOnOneListener(t *testing.T) {
 	g := start(t, nil)
-	ours, theirs := newPair(t, "ended.example.com"), newPair(t, "passed.example.com", "x.wild.example.org")
-	g.insert("certificates", schema.Object{"cert": ours.cert, "key": ours.key, "snis": []any{"ended.example.com"}})
+	ours, theirs := selfsigned.New("ended.example.com", "ended.example.com"), selfsigned.New("passed.example.com", "passed.example.com", "x.wild.example.org")
+	g.insert("certificates", schema.Object{"cert": ours.Cert, "key": ours.Key, "snis": []any{"ended.example.com"}})
 	clear, sealed := serveTCP(t, echo("clear")), serveTLS(t, &tls.Config{Certificates: []tls.Certificate{theirs.Certificate}}, echo("sealed"))
 	g.route(service("tcp", clear), schema.Object{"name": "ended", "protocols": []any{"tls"}, "snis": []any{"ended.example.com"}})
 	g.route(service("tcp", sealed), schema.Object{"name": "passed", "protocols": []any{"tls_passthrough"}, "snis": []any{"passed.example.com", "*.wild.example.org"}})
@@ -96,11 +51,11 @@ func TestTLS_sideBySideOnOneListener(t *testing.T) {
 		config *tls.Config
 		want   string
 	}{
-		{"ended", &tls.Config{ServerName: "ended.example.com", RootCAs: ours.pool}, "clear:hello"},
-		{"ended, tls 1.2", &tls.Config{ServerName: "ended.example.com", RootCAs: ours.pool, MaxVersion: tls.VersionTLS12}, "clear:hello"},
-		{"passed", &tls.Config{ServerName: "passed.example.com", RootCAs: theirs.pool}, "sealed:hello"},
-		{"passed, wildcard", &tls.Config{ServerName: "x.wild.example.org", RootCAs: theirs.pool}, "sealed:hello"},
-		{"passed, post-quantum", &tls.Config{ServerName: "passed.example.com", RootCAs: theirs.pool,
+		{"ended", &tls.Config{ServerName: "ended.example.com", RootCAs: ours.Pool}, "clear:hello"},
+		{"ended, tls 1.2", &tls.Config{ServerName: "ended.example.com", RootCAs: ours.Pool, MaxVersion: tls.VersionTLS12}, "clear:hello"},
+		{"passed", &tls.Config{ServerName: "passed.example.com", RootCAs: theirs.Pool}, "sealed:hello"},
+		{"passed, wildcard", &tls.Config{ServerName: "x.wild.example.org", RootCAs: theirs.Pool}, "sealed:hello"},
+		{"passed, post-quantum", &tls.Config{ServerName: "passed.example.com", RootCAs: theirs.Pool,
 			CurvePreferences: []tls.CurveID{tls.X25519MLKEM768}, NextProtos: []string{strings.Repeat("x", 250), strings.Repeat("y", 250)}}, "sealed:hello"},
 	} {
 		if got := ask(t, g.dialTLS(secure, tt.config), "hello"); got != tt.want {
@@ -112,10 +67,10 @@ func TestTLS_sideBySideOnOneListener(t *testing.T) {
 // TestTLS_slowHello sends a hello in many segments.
 func TestTLS_slowHello(t *testing.T) {
 	g := start(t, nil)
-	theirs := newPair(t, "passed.example.com")
+	theirs := selfsigned.New("passed.example.com", "passed.example.com")
 	sealed := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{theirs.Certificate}}, echo("sealed"))
 	g.route(service("tcp", sealed), schema.Object{"protocols": []any{"tls_passthrough"}, "snis": []any{"passed.example.com"}})
-	c := tls.Client(slow{g.dialTo(secure)}, &tls.Config{ServerName: "passed.example.com", RootCAs: theirs.pool})
+	c := tls.Client(slow{g.dialTo(secure)}, &tls.Config{ServerName: "passed.example.com", RootCAs: theirs.Pool})
 	if err := c.Handshake(); err != nil {
 		t.Fatal(err)
 	}
@@ -136,11 +91,11 @@ func (s slow) Write(b []byte) (n int, err error) {
 
 func TestTLS_toTheService(t *testing.T) {
 	g := start(t, nil)
-	server, client, other := newPair(t, "db.internal"), newPair(t, "gateway"), newPair(t, "db.internal")
-	ca := g.insert("ca_certificates", schema.Object{"cert": server.cert})
-	otherCA := g.insert("ca_certificates", schema.Object{"cert": other.cert})
-	cert := g.insert("certificates", schema.Object{"cert": client.cert, "key": client.key})
-	addr := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{server.Certificate}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: client.pool},
+	server, client, other := selfsigned.New("db.internal", "db.internal"), selfsigned.New("gateway", "gateway"), selfsigned.New("db.internal", "db.internal")
+	ca := g.insert("ca_certificates", schema.Object{"cert": server.Cert})
+	otherCA := g.insert("ca_certificates", schema.Object{"cert": other.Cert})
+	cert := g.insert("certificates", schema.Object{"cert": client.Cert, "key": client.Key})
+	addr := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{server.Certificate}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: client.Pool},
 		func(c net.Conn) { fmt.Fprint(c, c.(*tls.Conn).ConnectionState().ServerName) })
 	g.insert("upstreams", schema.Object{"name": "db", "host_header": "db.internal"})
 	up, _ := g.node.View().Image.ByKey("upstreams", "name", "db")
@@ -165,8 +120,8 @@ func TestTLS_toTheService(t *testing.T) {
 
 func TestTLS_alertsTellTheClient(t *testing.T) {
 	g := start(t, nil)
-	ours := newPair(t, "a.example.com")
-	g.insert("certificates", schema.Object{"cert": ours.cert, "key": ours.key, "snis": []any{"dead.example.com"}})
+	ours := selfsigned.New("a.example.com", "a.example.com")
+	g.insert("certificates", schema.Object{"cert": ours.Cert, "key": ours.Key, "snis": []any{"dead.example.com"}})
 	g.route(service("tcp", deadPort(t), schema.Object{"retries": int64(0)}), schema.Object{"protocols": []any{"tls"}, "snis": []any{"dead.example.com"}})
 	g.route(service("tcp", deadPort(t), schema.Object{"retries": int64(0)}), schema.Object{"protocols": []any{"tls_passthrough"}, "snis": []any{"gone.example.com"}})
 	g.route(nil, schema.Object{"protocols": []any{"tls"}, "snis": []any{"nowhere.example.com"}})
@@ -214,8 +169,8 @@ func TestTLS_clientsThatSayNothingOfUse(t *testing.T) {
 
 func TestTLS_handshakeFailureIsCounted(t *testing.T) {
 	g := start(t, nil)
-	ours := newPair(t, "a.example.com")
-	g.insert("certificates", schema.Object{"cert": ours.cert, "key": ours.key, "snis": []any{"a.example.com"}})
+	ours := selfsigned.New("a.example.com", "a.example.com")
+	g.insert("certificates", schema.Object{"cert": ours.Cert, "key": ours.Key, "snis": []any{"a.example.com"}})
 	closedConn := make(chan error, 1)
 	server := serveTCP(t, func(c net.Conn) { _, err := c.Read(make([]byte, 1)); closedConn <- err })
 	g.route(service("tcp", server), schema.Object{"name": "a", "protocols": []any{"tls"}, "snis": []any{"a.example.com"}})
@@ -235,14 +190,14 @@ func TestTLS_handshakeFailureIsCounted(t *testing.T) {
 // TestTLS_halfClose is a client that has said all and still listens.
 func TestTLS_halfClose(t *testing.T) {
 	g := start(t, nil)
-	ours := newPair(t, "a.example.com")
-	g.insert("certificates", schema.Object{"cert": ours.cert, "key": ours.key, "snis": []any{"a.example.com"}})
+	ours := selfsigned.New("a.example.com", "a.example.com")
+	g.insert("certificates", schema.Object{"cert": ours.Cert, "key": ours.Key, "snis": []any{"a.example.com"}})
 	server := serveTCP(t, func(c net.Conn) {
 		b, _ := io.ReadAll(c)
 		fmt.Fprintf(c, "%d bytes", len(b))
 	})
 	g.route(service("tcp", server), schema.Object{"protocols": []any{"tls"}, "snis": []any{"a.example.com"}})
-	c := g.dialTLS(secure, &tls.Config{ServerName: "a.example.com", RootCAs: ours.pool})
+	c := g.dialTLS(secure, &tls.Config{ServerName: "a.example.com", RootCAs: ours.Pool})
 	if got := ask(t, c, strings.Repeat("x", 100000)); got != "100000 bytes" {
 		t.Errorf("got %q", got)
 	}
@@ -270,12 +225,12 @@ func TestProxyProtocol_inAndOut(t *testing.T) {
 
 func TestProxyProtocol_beforeTLS(t *testing.T) {
 	g := start(t, nil)
-	theirs := newPair(t, "passed.example.com")
+	theirs := selfsigned.New("passed.example.com", "passed.example.com")
 	sealed := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{theirs.Certificate}}, echo("sealed"))
 	g.route(service("tcp", sealed), schema.Object{"protocols": []any{"tls_passthrough"}, "snis": []any{"passed.example.com"}, "sources": []any{schema.Object{"ip": "2001:db8::7"}}})
 	c := g.dialTo(proxiedSecure)
 	io.WriteString(c, "PROXY TCP6 2001:db8::7 2001:db8::8 1000 443\r\n")
-	s := tls.Client(c, &tls.Config{ServerName: "passed.example.com", RootCAs: theirs.pool})
+	s := tls.Client(c, &tls.Config{ServerName: "passed.example.com", RootCAs: theirs.Pool})
 	if got := ask(t, s, "hello"); got != "sealed:hello" {
 		t.Errorf("got %q", got)
 	}

@@ -3,14 +3,7 @@ package ratelimiting_test
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -26,6 +19,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/modules/patient"
 	"github.com/portcullis-gateway/portcullis/modules/plugin/plugintest"
 	"github.com/portcullis-gateway/portcullis/modules/ports"
+	"github.com/portcullis-gateway/portcullis/modules/selfsigned"
 )
 
 // authority is a folder with a certificate for localhost that this process
@@ -34,44 +28,16 @@ var authority string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "ratelimiting")
-	if err == nil {
-		authority = dir
-		err = certificate(dir)
-	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	os.Setenv("SSL_CERT_FILE", filepath.Join(dir, "cert.pem"))
+	authority = dir
+	cert, _ := selfsigned.New("localhost", "redis.test").Write(dir)
+	os.Setenv("SSL_CERT_FILE", cert)
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
-}
-
-func certificate(dir string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"redis.test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	for name, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: cert}, "key.pem": {Type: "PRIVATE KEY", Bytes: der}} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // A redisServer is a Redis server of the test's own.
