@@ -14,6 +14,10 @@ import (
 // the text that its regular expressions start with, or, without paths, at the
 // root. So the routes that can fit a request are those on one way through a
 // few tries; which of them is taken, their priorities decide.
+//
+// With very many routes most of the time goes into waiting for memory. So a place
+// of a trie, its path, the rule that stands there and the caller's value are one
+// piece of it; see home.
 type Index[V any] struct {
 	hosts    trie.Map[paths[V]]       // by exact host
 	wild     trie.Wildcards[paths[V]] // by hosts with a wildcard

@@ -27,11 +27,12 @@ type leaf[V any] struct {
 }
 
 // A home is a rule that was the first at its place, with all that a search reads
-// of the place: one piece of memory to wait for.
+// of the place: one piece of memory to wait for. The path comes first, since it
+// is compared first.
 type home[V any] struct {
 	room trie.Room[leaf[V]]
+	path [56]byte // of the place, if it is not longer
 	rule rule[V]
-	path [32]byte // of the place, if it is not longer
 }
 
 func newHome[V any](r *rule[V]) *home[V] { return &home[V]{rule: *r} }

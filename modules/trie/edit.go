@@ -29,9 +29,7 @@ type Room[V any] struct{ node node[V] }
 func (m *Map[V]) PutIn(o Owner, room *Room[V], key string, v V) { m.put(o, &room.node, key, v) }
 
 func (m *Map[V]) put(o Owner, room *node[V], key string, v V) {
-	root, added := m.root.put(o, room, key, 0, v)
-	m.root = root
-	if added {
+	if m.root.put(o, room, key, 0, v) {
 		m.size++
 	}
 }
@@ -41,7 +39,7 @@ func (m *Map[V]) Delete(o Owner, key string) bool {
 	if _, ok := m.Get(key); !ok {
 		return false
 	}
-	m.root = m.root.remove(o, key)
+	m.root.remove(o, key)
 	m.size--
 	return true
 }

@@ -5,7 +5,8 @@
 // The maps are radix trees, so they also answer which of their keys are a
 // prefix of a string. They are small (hardly more than one node for a key,
 // which refers to the key and does not copy it), and reading them takes no lock
-// and allocates nothing.
+// and allocates nothing. What a search waits for are one line of memory for each
+// place at which keys part, and the keys that it finds.
 package trie
 
 import "iter"
@@ -18,7 +19,7 @@ import "iter"
 // reading. To change a map, either take an [Edit], or, for a map that is
 // itself a value in a map, use Put and Delete with an [Owner].
 type Map[V any] struct {
-	root *node[V]
+	root branch[V]
 	size int
 }
 
@@ -27,12 +28,12 @@ func (m Map[V]) Len() int { return m.size }
 
 // Get answers the value of a key, and whether there is one.
 func (m Map[V]) Get(key string) (V, bool) {
-	n := m.root
-	for n != nil && len(n.key) < len(key) {
-		n = n.child(key[len(n.key)])
+	b := &m.root
+	for b != nil && int(b.depth) < 2*len(key) {
+		b = b.child(symbol(key, int(b.depth)))
 	}
-	if n != nil && n.key == key {
-		return n.value, n.full()
+	if b != nil && b.full && b.node.key == key {
+		return b.node.value, true
 	}
 	var none V
 	return none, false
@@ -59,33 +60,36 @@ func (m Map[V]) Prefixes(s string) Prefixes[V] {
 
 // Prefixes walks the values whose keys are a prefix of a string.
 type Prefixes[V any] struct {
-	at, next *node[V]
-	s        string
-	known    int // so many bytes of s are those of the nodes passed
+	at    *node[V]
+	next  branch[V]
+	s     string
+	known int // so many bytes of s are those of the nodes passed
 }
 
 // Next moves to the next longer prefix, the first time to the shortest, and
 // reports whether there is one.
 func (p *Prefixes[V]) Next() bool {
-	for n := p.next; n != nil; {
-		depth := len(n.key)
-		if len(p.s) < depth {
+	for b := p.next; b.node != nil; {
+		depth := int(b.depth)
+		if 2*len(p.s) < depth {
 			break
 		}
-		var next *node[V]
-		if len(p.s) > depth {
-			next = n.child(p.s[depth])
+		var next branch[V]
+		if 2*len(p.s) > depth {
+			if child := b.child(symbol(p.s, depth)); child != nil {
+				next = *child
+			}
 		}
-		if n.full() {
-			if n.key[p.known:] != p.s[p.known:depth] {
+		if b.full {
+			if b.node.key[p.known:] != p.s[p.known:depth/2] {
 				break
 			}
-			p.at, p.next, p.known = n, next, depth
+			p.at, p.next, p.known = b.node, next, depth/2
 			return true
 		}
-		n = next
+		b = next
 	}
-	p.next = nil
+	p.next = branch[V]{}
 	return false
 }
 

@@ -1,202 +1,193 @@
 package trie
 
-import "strings"
+import (
+	"math/bits"
+	"strings"
+	"unsafe"
+)
 
-// A node stands for the keys that start with its own. It is written only by
-// the owner it is stamped with; see Owner.
-//
-// Going down, only the lengths of keys and the byte behind each are looked at:
-// the bytes in between are compared once, where there is a value. That halves
-// the memory that a search has to wait for.
+// A node is a key with its value, or the text that longer keys have in common.
+// It is written only by the owner it is stamped with; see Owner.
 type node[V any] struct {
-	key   string // from the root; a piece of a key that was put
-	edges []edge[V]
-	stamp uint64 // the owner, shifted by one, and in the last bit whether there is a value
+	key   string
+	stamp Owner
 	value V
 }
 
-// An edge leads to a child. Edges are sorted by the byte that follows the
-// node's key in that of the child.
-type edge[V any] struct {
-	next byte
-	node *node[V]
+// A branch leads to a node and to those below it, which have longer keys. All
+// that a search needs on its way stands in the branches, so that it has to wait
+// for the memory of nodes only where there is a value, and there compares what
+// it has passed.
+//
+// Branches part by symbols, of which a byte has two: its first two bits, and the
+// other six. So a set of symbols is one word, and the branch for one of them is
+// found by counting bits.
+type branch[V any] struct {
+	node  *node[V]   // nil: there is no branch
+	first *branch[V] // of those that follow, in the order of their symbols
+	next  uint64     // the set of their symbols
+	depth uint32     // the number of symbols that all keys here have in common
+	full  bool       // the node has a value
 }
 
-// newNode makes a node in the room; nil: anywhere.
-func newNode[V any](o Owner, room *node[V], key string) *node[V] {
-	if room == nil {
-		room = new(node[V])
+// symbol answers the symbol at a place of s.
+func symbol(s string, at int) uint { return half(s[at/2], at) }
+
+// half answers the symbol of a byte that stands at an even or an odd place.
+func half(c byte, at int) uint {
+	if at%2 == 0 {
+		return uint(c >> 6)
 	}
-	room.key, room.stamp = key, uint64(o)<<1
-	return room
+	return uint(c & 63)
 }
 
-func (n *node[V]) full() bool { return n.stamp&1 != 0 }
+// branches are those that follow.
+func (b *branch[V]) branches() []branch[V] { return unsafe.Slice(b.first, bits.OnesCount64(b.next)) }
 
-func (n *node[V]) set(v V) {
-	n.value = v
-	n.stamp |= 1
+// place answers where the branch for a symbol is among those that follow, or
+// would be.
+func (b *branch[V]) place(symbol uint) (i int, has bool) {
+	return bits.OnesCount64(b.next & (1<<symbol - 1)), b.next>>symbol&1 != 0
 }
 
-// clear forgets the value, and the memory that the key was put with.
-func (n *node[V]) clear() {
-	var none V
-	n.value = none
-	n.stamp &^= 1
-	n.key = strings.Clone(n.key)
-}
-
-// child answers the child that b leads to, or nil.
-func (n *node[V]) child(b byte) *node[V] {
-	if i, ok := n.find(b); ok {
-		return n.edges[i].node
+// child answers the branch for a symbol, or nil.
+func (b *branch[V]) child(symbol uint) *branch[V] {
+	if i, has := b.place(symbol); has {
+		return &b.branches()[i]
 	}
 	return nil
 }
 
-// find answers the place of the edge for b, and whether it is there.
-func (n *node[V]) find(b byte) (int, bool) {
-	lo, hi := 0, len(n.edges)
-	for hi-lo > 8 { // below, going one by one is faster
-		if mid := int(uint(lo+hi) / 2); n.edges[mid].next < b {
-			lo = mid + 1
-		} else {
-			hi = mid + 1
-		}
+// own makes the node, and the branches that follow, such that o may write them.
+func (b *branch[V]) own(o Owner) {
+	if o != 0 && b.node.stamp == o {
+		return
 	}
-	for lo < hi && n.edges[lo].next < b {
-		lo++
-	}
-	return lo, lo < len(n.edges) && n.edges[lo].next == b
+	b.node = &node[V]{b.node.key, o, b.node.value}
+	b.follow(append([]branch[V](nil), b.branches()...))
 }
 
-// own answers n if o may write it, else a copy that o may write.
-func (n *node[V]) own(o Owner) *node[V] {
-	if o != 0 && n.stamp>>1 == uint64(o) {
-		return n
-	}
-	c := *n
-	c.stamp = uint64(o)<<1 | n.stamp&1
-	c.edges = append(make([]edge[V], 0, len(n.edges)), n.edges...)
-	return &c
+// follow lets others follow.
+func (b *branch[V]) follow(next []branch[V]) { b.first = unsafe.SliceData(next) }
+
+// link adds a branch, in its place and without spare room: branches are many
+// and seldom grow.
+func (b *branch[V]) link(child branch[V]) {
+	s := symbol(child.node.key, int(b.depth))
+	i, _ := b.place(s)
+	old := b.branches()
+	next := make([]branch[V], len(old)+1)
+	copy(next, old[:i])
+	next[i] = child
+	copy(next[i+1:], old[i:])
+	b.follow(next)
+	b.next |= 1 << s
 }
 
-// link adds an edge to a child, in its place and without spare room: nodes are
-// many and seldom grow.
-func (n *node[V]) link(child *node[V]) {
-	b := child.key[len(n.key)]
-	i, _ := n.find(b)
-	edges := make([]edge[V], len(n.edges)+1)
-	copy(edges, n.edges[:i])
-	edges[i] = edge[V]{b, child}
-	copy(edges[i+1:], n.edges[i:])
-	n.edges = edges
+// unlink removes the branch for a symbol.
+func (b *branch[V]) unlink(symbol uint) {
+	i, _ := b.place(symbol)
+	old := b.branches()
+	next := make([]branch[V], len(old)-1)
+	copy(next, old[:i])
+	copy(next[i:], old[i+1:])
+	b.follow(next)
+	b.next &^= 1 << symbol
 }
 
-// unlink removes the edge at i.
-func (n *node[V]) unlink(i int) {
-	var edges []edge[V]
-	if len(n.edges) > 1 {
-		edges = make([]edge[V], len(n.edges)-1)
-		copy(edges, n.edges[:i])
-		copy(edges[i:], n.edges[i+1:])
+// set puts the value of the key that ends here into the room or, if that is nil,
+// into the node that o owns.
+func (b *branch[V]) set(o Owner, room *node[V], key string, v V) {
+	if room == nil {
+		room = b.node
 	}
-	n.edges = edges
+	if room == nil {
+		room = new(node[V])
+	}
+	*room = node[V]{key, o, v}
+	b.node, b.full = room, true
 }
 
-// put answers the tree of n with one key set, and whether the key is new. The
-// key's own node is made in the room. The first bytes of the key, as many as
-// known says, are those of n.
-func (n *node[V]) put(o Owner, room *node[V], key string, known int, v V) (*node[V], bool) {
-	if n == nil {
-		n = newNode(o, room, key)
-		n.set(v)
-		return n, true
-	}
-	common := known
-	for common < min(len(key), len(n.key)) && key[common] == n.key[common] {
-		common++
-	}
-	here := common == len(key)
-	switch {
-	case common == len(n.key):
-		n = n.own(o)
-		if here && room != nil {
-			*room = *n
-			n = room
-		}
-	case here:
-		upper := newNode(o, room, key)
-		upper.link(n)
-		n = upper
-	default:
-		upper := newNode[V](o, nil, strings.Clone(key[:common]))
-		upper.link(n)
-		n = upper
-	}
-	if here {
-		added := !n.full()
-		n.set(v)
-		return n, added
-	}
-	i, ok := n.find(key[common])
-	if !ok {
-		child, _ := (*node[V])(nil).put(o, room, key, common, v)
-		n.link(child)
-		return n, true
-	}
-	child, added := n.edges[i].node.put(o, room, key, common, v)
-	n.edges[i].node = child
-	return n, added
-}
-
-// remove answers the tree of n without a key that is there; nil if nothing is
-// left.
-func (n *node[V]) remove(o Owner, key string) *node[V] {
-	n = n.own(o)
-	if len(n.key) == len(key) {
-		n.clear()
-	} else {
-		i, _ := n.find(key[len(n.key)])
-		if child := n.edges[i].node.remove(o, key); child != nil {
-			n.edges[i].node = child
-		} else {
-			n.unlink(i)
-		}
-	}
-	switch {
-	case n.full() || len(n.edges) > 1:
-		return n
-	case len(n.edges) == 0:
-		return nil
-	}
-	return n.edges[0].node
-}
-
-func (n *node[V]) all(yield func(string, V) bool) bool {
-	if n == nil {
+// put sets one key, whose own node is made in the room, and reports whether the
+// key is new. The first symbols of the key, as many as known says, are those of
+// the branch.
+func (b *branch[V]) put(o Owner, room *node[V], key string, known int, v V) bool {
+	end := 2 * len(key)
+	if b.node == nil {
+		b.depth = uint32(end)
+		b.set(o, room, key, v)
 		return true
 	}
-	if n.full() && !yield(n.key, n.value) {
+	common := known
+	for common < min(end, int(b.depth)) && symbol(key, common) == symbol(b.node.key, common) {
+		common++
+	}
+	if common == int(b.depth) {
+		b.own(o)
+	} else {
+		lower := *b
+		*b = branch[V]{depth: uint32(common)}
+		b.link(lower)
+		if common < end {
+			b.node = &node[V]{key: strings.Clone(key[:(common+1)/2]), stamp: o}
+		}
+	}
+	if common == end {
+		added := !b.full
+		b.set(o, room, key, v)
+		return added
+	}
+	if child := b.child(symbol(key, common)); child != nil {
+		return child.put(o, room, key, common, v)
+	}
+	var child branch[V]
+	child.put(o, room, key, common, v)
+	b.link(child)
+	return true
+}
+
+// remove removes a key that is there.
+func (b *branch[V]) remove(o Owner, key string) {
+	b.own(o)
+	if int(b.depth) == 2*len(key) {
+		b.full = false
+		*b.node = node[V]{key: strings.Clone(key), stamp: o}
+	} else {
+		s := symbol(key, int(b.depth))
+		child := b.child(s)
+		if child.remove(o, key); child.node == nil {
+			b.unlink(s)
+		}
+	}
+	switch {
+	case b.full:
+	case b.next == 0:
+		*b = branch[V]{}
+	case b.next&(b.next-1) == 0:
+		*b = *b.first
+	}
+}
+
+func (b *branch[V]) all(yield func(string, V) bool) bool {
+	if b.full && !yield(b.node.key, b.node.value) {
 		return false
 	}
-	for i := range n.edges {
-		if !n.edges[i].node.all(yield) {
+	next := b.branches()
+	for i := range next {
+		if !next[i].all(yield) {
 			return false
 		}
 	}
 	return true
 }
 
-func (n *node[V]) values(yield func(V) bool) bool {
-	if n == nil {
-		return true
-	}
-	if n.full() && !yield(n.value) {
+func (b *branch[V]) values(yield func(V) bool) bool {
+	if b.full && !yield(b.node.value) {
 		return false
 	}
-	for i := range n.edges {
-		if !n.edges[i].node.values(yield) {
+	next := b.branches()
+	for i := range next {
+		if !next[i].values(yield) {
 			return false
 		}
 	}

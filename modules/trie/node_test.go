@@ -8,20 +8,33 @@ import (
 
 // However a tree came about, it has no node that could be done without.
 func TestNode_isNeeded(t *testing.T) {
-	var check func(t *rapid.T, n *node[int])
-	check = func(t *rapid.T, n *node[int]) {
-		if !n.full() && len(n.edges) < 2 {
-			t.Fatalf("%q has no value and %d children", n.key, len(n.edges))
+	var check func(t *rapid.T, b *branch[int])
+	check = func(t *rapid.T, b *branch[int]) {
+		next := b.branches()
+		if !b.full && len(next) < 2 {
+			t.Fatalf("%q has no value and %d children", b.node.key, len(next))
 		}
-		for i, e := range n.edges {
-			if e.node.key[:len(n.key)] != n.key || e.node.key[len(n.key)] != e.next || i > 0 && n.edges[i-1].next >= e.next {
-				t.Fatalf("%q leads by %q to %q", n.key, e.next, e.node.key)
+		if want := (int(b.depth) + 1) / 2; len(b.node.key) != want {
+			t.Fatalf("%q stands for %d symbols", b.node.key, b.depth)
+		}
+		last := -1
+		for i := range next {
+			c := &next[i]
+			for at := range int(b.depth) {
+				if symbol(c.node.key, at) != symbol(b.node.key, at) {
+					t.Fatalf("%q leads to %q", b.node.key, c.node.key)
+				}
 			}
-			check(t, e.node)
+			s := symbol(c.node.key, int(b.depth))
+			if int(s) <= last || b.child(s) != c || c.depth <= b.depth {
+				t.Fatalf("%q leads by %d to %q", b.node.key, s, c.node.key)
+			}
+			last = int(s)
+			check(t, c)
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		key := rapid.StringMatching(`[abc]{0,5}`)
+		key := rapid.StringMatching(`[abc0]{0,5}|[\x00-\xff]{1,2}`)
 		e := Map[int]{}.Edit()
 		for range rapid.IntRange(0, 40).Draw(t, "changes") {
 			if rapid.IntRange(0, 2).Draw(t, "kind") > 0 {
@@ -29,8 +42,8 @@ func TestNode_isNeeded(t *testing.T) {
 			} else {
 				e.Delete(key.Draw(t, "key"))
 			}
-			if m := e.m; m.root != nil {
-				check(t, m.root)
+			if e.m.root.node != nil {
+				check(t, &e.m.root)
 			}
 		}
 	})

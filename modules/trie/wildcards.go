@@ -78,34 +78,36 @@ func (w Wildcards[V]) Match(name string) Matches[V] {
 type Matches[V any] struct {
 	name     string
 	at       *node[V]
-	suffix   *node[V] // the next to look at
-	known    int      // so many bytes at the end of the name are those of the nodes passed
+	suffix   branch[V] // the next to look at
+	known    int       // so many bytes at the end of the name are those of the nodes passed
 	prefixes Prefixes[V]
 }
 
 // Next moves to the next pattern that fits, and reports whether there is one.
 func (m *Matches[V]) Next() bool {
-	for n := m.suffix; n != nil; {
-		depth, name := len(n.key), m.name
-		if len(name) < depth {
+	for b := m.suffix; b.node != nil; {
+		depth, name := int(b.depth), m.name
+		if 2*len(name) < depth {
 			break
 		}
-		var next *node[V]
-		if len(name) > depth {
-			next = n.child(name[len(name)-1-depth])
-		}
-		if n.full() {
-			for ; m.known < depth && name[len(name)-1-m.known] == n.key[m.known]; m.known++ {
+		var next branch[V]
+		if 2*len(name) > depth {
+			if child := b.child(half(name[len(name)-1-depth/2], depth)); child != nil {
+				next = *child
 			}
-			if m.known < depth {
+		}
+		if b.full {
+			for ; m.known < depth/2 && name[len(name)-1-m.known] == b.node.key[m.known]; m.known++ {
+			}
+			if m.known < depth/2 {
 				break
 			}
-			m.at, m.suffix = n, next
+			m.at, m.suffix = b.node, next
 			return true
 		}
-		n = next
+		b = next
 	}
-	m.suffix = nil
+	m.suffix = branch[V]{}
 	if m.prefixes.Next() {
 		m.at = m.prefixes.at
 		return true
