@@ -165,7 +165,7 @@ func TestExamples(t *testing.T) {
 
 	h.write("kong.yml", "_format_version: '3.0'\n")
 	syntax := regexp.MustCompile(`[\[<]\w+[>\]]`) // shows what may stand there, and is not to be pasted
-	for _, page := range []string{"README.md", "docs/caddyfile.md", "docs/stores.md", "docs/admin-api.md", "docs/stream.md"} {
+	for _, page := range []string{"README.md", "docs/caddyfile.md", "docs/stores.md", "docs/admin-api.md", "docs/stream.md", "docs/plugins/README.md"} {
 		for i, block := range blocks(t, page, "caddyfile") {
 			if syntax.MatchString(block) {
 				continue
