@@ -2,6 +2,7 @@ package schema
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 )
 
@@ -233,8 +234,12 @@ func Conditional(w When) Check {
 
 // passes tells whether the value of a field passes its own checks as refined.
 func (r *checking) passes(name string, with *Field) bool {
+	v := r.get(name)
+	if v == nil && slices.ContainsFunc(with.Rules, func(rule Rule) bool { return rule.Word == "eq" }) {
+		return false // other rules have nothing to say about null
+	}
 	f := refine(r.field(name), with)
-	_, err := r.p.value(&f, r.get(name))
+	_, err := r.p.value(&f, v)
 	return err == nil
 }
 

@@ -51,12 +51,22 @@ func (*Plugin) CaddyModule() caddy.ModuleInfo {
 // Describe answers Kong's schema (kong/plugins/correlation-id/schema.lua).
 func (*Plugin) Describe() entity.PluginKind {
 	return entity.PluginKind{Priority: 100001, Forgets: true, Protocols: entity.HTTPProtocols, Config: &schema.Fields{List: []schema.Field{
-		{Name: "header_name", Kind: schema.String, Default: "Kong-Request-ID", Rules: entity.HeaderName("").Rules,
-			Doc: "The header that carries the identifier."},
+		{Name: "header_name", Kind: schema.String, Default: "Kong-Request-ID",
+			Rules: append(entity.HeaderName("").Rules, schema.Custom(checkName)),
+			Doc:   "The header that carries the identifier."},
 		{Name: "generator", Kind: schema.String, Required: true, Default: "uuid#counter",
 			OneOf: schema.Values("uuid", "uuid#counter", "tracker"), Doc: "How the identifier is made."},
 		{Name: "echo_downstream", Kind: schema.Boolean, Required: true, Default: false, Doc: "Whether the client gets it, too."},
 	}}}
+}
+
+// checkName refuses headers that say something else.
+func checkName(name string) string {
+	switch http.CanonicalHeaderKey(name) {
+	case "Host", "Content-Length", "Transfer-Encoding", "Connection":
+		return "the header " + name + " cannot carry an identifier"
+	}
+	return ""
 }
 
 // Provision finds the counter, which goes on when the configuration changes.

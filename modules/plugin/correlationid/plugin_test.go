@@ -50,10 +50,15 @@ func arrivedAt(address string) func(*http.Request) {
 }
 
 func TestCorrelationID_refusesWhatIsNoHeader(t *testing.T) {
-	const want = "config.header_name: bad header name 'x id', allowed characters are A-Z, a-z, 0-9, '_', and '-'"
-	_, err := plugintest.New(t).TryAdd("correlation-id", `{"header_name": "x id"}`)
-	if err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v, want %q", err, want)
+	for name, want := range map[string]string{
+		"x id":           "config.header_name: bad header name 'x id', allowed characters are A-Z, a-z, 0-9, '_', and '-'",
+		"content-length": "config.header_name: the header content-length cannot carry an identifier",
+		"host":           "config.header_name: the header host cannot carry an identifier",
+	} {
+		_, err := plugintest.New(t).TryAdd("correlation-id", `{"header_name": "`+name+`"}`)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", name, err, want)
+		}
 	}
 }
 

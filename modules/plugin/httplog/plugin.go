@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -114,10 +115,15 @@ func notHeader(name string) schema.Rule {
 	return schema.MatchNone("^"+pattern.String()+"$", "cannot contain '"+name+"' header", func(s string) bool { return strings.EqualFold(s, name) })
 }
 
-// checkHeaderValue refuses what would be sent as it stands there.
+// checkHeaderValue refuses what would be sent as it stands there, and what
+// cannot be sent at all.
 func checkHeaderValue(s string) string {
-	if schema.IsReference(s) {
+	control := func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
+	switch {
+	case schema.IsReference(s):
 		return "references to vaults are not resolved in plugins"
+	case strings.ContainsFunc(s, control):
+		return "a header has no control characters in it"
 	}
 	return ""
 }
@@ -136,6 +142,11 @@ func checkURL(s string) string {
 		return "missing scheme in url"
 	case u.Scheme != "http" && u.Scheme != "https":
 		return "the scheme of the url must be http or https"
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return "the port of the url must be between 1 and 65535"
+		}
 	}
 	return ""
 }

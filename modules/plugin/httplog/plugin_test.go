@@ -239,11 +239,13 @@ func TestHTTPLog_end(t *testing.T) {
 
 func TestHTTPLog_refusedConfigurations(t *testing.T) {
 	for config, want := range map[string]string{
-		`{}`:                                   "required field missing",
-		`{"http_endpoint": "nohost"}`:          "missing host in url",
-		`{"http_endpoint": "//host/x"}`:        "missing scheme in url",
-		`{"http_endpoint": "ftp://host/x"}`:    "must be http or https",
-		`{"http_endpoint": "{vault://env/x}"}`: "references to vaults are not resolved",
+		`{}`:                                  "required field missing",
+		`{"http_endpoint": "nohost"}`:         "missing host in url",
+		`{"http_endpoint": "//host/x"}`:       "missing scheme in url",
+		`{"http_endpoint": "ftp://host/x"}`:   "must be http or https",
+		`{"http_endpoint": "http://h:99999"}`: "the port of the url must be between 1 and 65535",
+		`{"http_endpoint": "http://h", "headers": {"x-a": "b\r\nc: d"}}`:           "a header has no control characters in it",
+		`{"http_endpoint": "{vault://env/x}"}`:                                     "references to vaults are not resolved",
 		`{"http_endpoint": "http://h", "headers": {"x-a": "{vault://env/x}"}}`:     "references to vaults are not resolved",
 		`{"http_endpoint": "http://h", "method": "GET"}`:                           "expected one of: POST, PUT, PATCH",
 		`{"http_endpoint": "http://h", "content_type": "text/plain"}`:              "expected one of: application/json, application/json; charset=utf-8",

@@ -388,3 +388,13 @@ func BenchmarkLocal(b *testing.B) {
 	g := limited(b, `{"minute": 1000000000}`)
 	plugintest.Bench(b, g)
 }
+
+// TestSchema_null takes what Kong does: null is none of the values that want
+// another field.
+func TestSchema_null(t *testing.T) {
+	for _, config := range []string{`{"minute": 1, "limit_by": null}`, `{"minute": 1, "policy": null}`} {
+		if _, err := plugintest.New(t).TryAdd("rate-limiting", config); err != nil {
+			t.Errorf("%s: %v", config, err)
+		}
+	}
+}
