@@ -94,6 +94,16 @@ func (fs Fields) Size() (n int64) {
 	return n
 }
 
+// HeaderSize is how many bytes the lines of a header take.
+func HeaderSize(h http.Header) (n int64) {
+	for name, values := range h {
+		for _, v := range values {
+			n += int64(len(name) + len(v) + len(": \r\n"))
+		}
+	}
+	return n
+}
+
 // Append appends a field of anybody's, if its name is one. Line breaks in the value,
 // which would make another line of it, become blanks.
 func (fs Fields) Append(name, value string) Fields {

@@ -59,22 +59,11 @@ func (x *Exchange) SetResponseFields(fields ...http1.Field) {
 }
 
 // HeadSize is how many bytes the headers of the response took.
-func (x *Exchange) HeadSize() (n int64) {
+func (x *Exchange) HeadSize() int64 {
 	if x.writer.size > 0 {
 		return x.writer.size
 	}
-	for name, values := range x.writer.Header() {
-		n += sizeOf(name, values)
-	}
-	return n
-}
-
-// sizeOf is how many bytes the lines of a header take.
-func sizeOf(name string, values []string) (n int64) {
-	for _, v := range values {
-		n += int64(len(name) + len(v) + len(": \r\n"))
-	}
-	return n
+	return http1.HeaderSize(x.writer.Header())
 }
 
 // Status is that of the response, from the phase header filter on.

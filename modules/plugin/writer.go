@@ -79,12 +79,13 @@ func (w *Writer) WriteHead(status int, head *http1.Head) {
 		return
 	}
 	w.head = nil // it is the next writer's
-	w.size = head.Size()
-	for name, values := range w.to.Header() {
-		if !head.Has(name) {
-			w.size += sizeOf(name, values)
+	h := w.to.Header()
+	if len(h) > 0 {
+		for i := range head.Fields { // which take the place of others
+			delete(h, head.Fields[i].Name)
 		}
 	}
+	w.size = head.Size() + http1.HeaderSize(h)
 	http1.WriteHead(w.to, w.status, head)
 }
 

@@ -40,13 +40,14 @@ func (x *exchange) respond(t *try, resp *http.Response) {
 	if trailers {
 		announced = len(resp.Trailer)
 	}
-	if x.started, x.status = true, resp.StatusCode; announced == 0 {
+	if announced == 0 {
+		x.started, x.status = true, resp.StatusCode
 		http1.WriteHead(x.w, resp.StatusCode, head)
 	} else {
 		h := x.w.Header()
 		head.Expose(h)
 		h["Trailer"] = []string{strings.Join(slices.Collect(maps.Keys(resp.Trailer)), ", ")}
-		x.w.WriteHeader(resp.StatusCode)
+		x.writeHead(resp.StatusCode)
 	}
 	if x.r.Method == http.MethodHead {
 		return

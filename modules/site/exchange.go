@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/modules/entity"
+	"github.com/portcullis-gateway/portcullis/modules/http1"
 	"github.com/portcullis-gateway/portcullis/modules/plugin"
 	"github.com/portcullis-gateway/portcullis/modules/proxy"
 )
@@ -186,19 +187,9 @@ func (e *exchange) outcome(r *http.Request) {
 	}
 	o.Request = time.Since(e.x.Start)
 	o.Gateway, o.Proxy = o.Request, -1
-	o.BodySent, o.ResponseSize = e.out.sent, e.out.sent+headSize(e.out.Header())
-	o.RequestSize = headSize(r.Header) + int64(len(r.Method)+len(r.RequestURI)) + max(0, r.ContentLength)
+	o.BodySent, o.ResponseSize = e.out.sent, e.out.sent+e.x.HeadSize()+17
+	o.RequestSize = http1.HeaderSize(r.Header) + int64(len(r.Method)+len(r.RequestURI)+17) + max(0, r.ContentLength)
 	o.FromUpstream = e.went && !e.x.Answered()
-}
-
-// headSize is about how many bytes the headers take.
-func headSize(h http.Header) (n int64) {
-	for name, values := range h {
-		for _, v := range values {
-			n += int64(len(name) + len(v) + 4)
-		}
-	}
-	return n + 17
 }
 
 // A recorder notes what becomes of the response.
